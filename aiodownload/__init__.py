@@ -1,0 +1,112 @@
+"""aiodownload: asynchronous requests and downloads without thinking about it.
+
+::
+
+    import aiodownload
+    bundles = aiodownload.swarm(["https://example.org/a.csv", "https://example.org/b.csv"])
+
+The floor plan, from the entrance inwards; imports point only downwards:
+
+=================  ====================================================================
+``__main__, cli``  the command line (extra ``cli``); ``demo``: its server full of trouble
+``api, feed``      one() each() swarm(): the only place that starts a loop or a thread
+``download``       AioDownload: settings, and what is open while it is entered
+``run``            one call: read, start, wait, settle
+``admission``      a path for every bundle; the ones that were there before (``seen``)
+``attempt``        one try: ask, follow, judge, receive
+``transport``      the sessions, and aiohttp's exceptions turned into ours
+``dispatcher``     the schedule and its clock
+``request/``       HOW TO ASK: decisions; no files, no clock, no sockets
+``storage/``       WHAT TO KEEP: the only place that touches downloaded files
+``observers/``     who watches
+``source``         the caller's input as bundles
+``events, bundle, errors, checks, redact``  the words that all of them use
+=================  ====================================================================
+"""
+
+from ._version import __version__
+from .api import each, one, swarm
+from .bundle import AioDownloadBundle, Status, Verified
+from .download import AioDownload
+from .errors import (
+    AioDownloadError,
+    BodyError,
+    CodingError,
+    ConfigurationError,
+    ConnectError,
+    DisconnectError,
+    DiskError,
+    DownloadError,
+    HomeError,
+    InvalidURLError,
+    MissingExtraError,
+    PathError,
+    ProtocolError,
+    RedirectError,
+    ResolveError,
+    ResponseError,
+    RetryAfterError,
+    StallError,
+    StatusError,
+    StrategyError,
+    TLSError,
+    TooLargeError,
+    TransportError,
+    UsageError,
+)
+from .events import Attempted, Event, Observer, RetryScheduled, Settled
+from .request.strategy import BackOff, Lenient, RequestStrategy
+from .storage.strategy import DownloadStrategy
+
+__all__ = [
+    "AioDownload",
+    "AioDownloadBundle",
+    "AioDownloadError",
+    "Attempted",
+    "BackOff",
+    "BodyError",
+    "CodingError",
+    "ConfigurationError",
+    "ConnectError",
+    "DisconnectError",
+    "DiskError",
+    "DownloadError",
+    "DownloadStrategy",
+    "Event",
+    "HomeError",
+    "InvalidURLError",
+    "Lenient",
+    "MissingExtraError",
+    "Observer",
+    "PathError",
+    "ProtocolError",
+    "RedirectError",
+    "RequestStrategy",
+    "ResolveError",
+    "ResponseError",
+    "RetryAfterError",
+    "RetryScheduled",
+    "Settled",
+    "StallError",
+    "Status",
+    "StatusError",
+    "StrategyError",
+    "TLSError",
+    "TooLargeError",
+    "TransportError",
+    "UsageError",
+    "Verified",
+    "__version__",
+    "each",
+    "one",
+    "swarm",
+]
+
+# Reprs, tracebacks and pickles speak of aiodownload.X, wherever X is written down.
+for _name in __all__:
+    if isinstance(_public := globals()[_name], type) or callable(_public):
+        try:
+            _public.__module__ = "aiodownload"
+        except AttributeError:  # a union of types
+            pass
+del _name, _public

@@ -1,0 +1,252 @@
+"""One try of one bundle: ask, follow, judge, receive; and what is to be done after it."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from .bundle import AioDownloadBundle, Status
+from .errors import (
+    AioDownloadError,
+    CodingError,
+    DownloadError,
+    HomeError,
+    InvalidURLError,
+    ResponseError,
+    RetryAfterError,
+    StatusError,
+    StrategyError,
+    TransportError,
+)
+from .redact import redact
+from .request.redirects import Hop, Trail
+from .request.response import Refuse, accept_response
+from .request.retry_after import retry_after
+from .request.strategy import RequestStrategy
+from .storage.delivery import Delivery
+from .storage.strategy import DownloadStrategy, reads_by_itself
+from .storage.workspace import Workspace
+from .transport import Transport, transport_error
+
+__all__ = ["Again", "Attempts", "Done", "Failed", "Permit", "Verdict", "bugs_are_loud"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """``on_success`` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try again, no earlier than ``delay`` seconds from now."""
+
+    error: AioDownloadError
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It is over."""
+
+    error: AioDownloadError
+
+
+Verdict: TypeAlias = Done | Again | Failed
+
+class Permit(Protocol):
+    """The slot that a try holds."""
+
+    async def pace(self) -> None:
+        """Wait until one more request may start: before a redirect is followed."""
+
+    def free(self) -> None:
+        """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A try that went wrong.
+
+    :param retry: whether the strategy wants another one.
+    :param at_least: seconds that the server asks to be left alone.
+    """
+
+    error: AioDownloadError
+    retry: bool = False
+    at_least: float = 0.0
+
+
+@contextmanager
+def bugs_are_loud(bundle: AioDownloadBundle | None, hook: str) -> Iterator[None]:
+    """Turn whatever a hook raises beyond its contract into a :class:`StrategyError`."""
+    try:
+        yield
+    except (StrategyError, HomeError):
+        raise
+    except Exception as error:
+        raise StrategyError(bundle, hook, f"{type(error).__name__}: {error}") from error
+
+
+class Attempts:
+    """Makes single tries with the strategies, sessions and storage of one entered AioDownload."""
+
+    def __init__(
+        self, request: RequestStrategy, download: DownloadStrategy, transport: Transport, workspace: Workspace
+    ) -> None:
+        self._request = request
+        self._download = download
+        self._transport = transport
+        self._workspace = workspace
+        self._override = reads_by_itself(download)
+
+    async def one(self, bundle: AioDownloadBundle, permit: Permit) -> Verdict:
+        """Try ``bundle`` once.
+
+        :param permit: the slot that was given for it.
+        :raises StrategyError: for a bug in a strategy.
+        :raises HomeError: if the folder for the files cannot be used.
+        """
+        bundle.attempts += 1
+        bundle.status = Status.ATTEMPTED
+        bundle.http_status = bundle.final_url = bundle.response_headers = None
+        try:
+            failure = await self._ask(bundle, permit)
+        except TransportError as error:
+            failure = self._broken(bundle, error)
+        except DownloadError as error:
+            failure = _Failure(error)
+        finally:
+            bundle._delivery = None
+        if failure is None:
+            bundle.error = None
+            return Done()
+        bundle.error = failure.error
+        return self._after(bundle, failure)
+
+    def _after(self, bundle: AioDownloadBundle, failure: _Failure) -> Verdict:
+        if not failure.retry or bundle.attempts >= max(1, self._request.max_attempts):
+            return Failed(failure.error)
+        delay = sleep_time(self._request, bundle)
+        return Again(failure.error, max(delay, failure.at_least))
+
+    async def _ask(self, bundle: AioDownloadBundle, permit: Permit) -> _Failure | None:
+        hop = _first_hop(bundle)
+        trail = Trail(hop)
+        while True:
+            response = await self._transport.ask(hop)
+            try:
+                following = trail.follow(
+                    hop, response.status, response.headers.getall("Location", ()), cookies="Set-Cookie" in response.headers
+                )
+                if following is None:
+                    return await self._judge(bundle, hop.url, response, permit)
+            finally:
+                # Gives the connection back if the body was read to its end, and closes it otherwise.
+                response.close()
+            await permit.pace()
+            hop = following
+
+    async def _judge(
+        self, bundle: AioDownloadBundle, url: URL, response: aiohttp.ClientResponse, permit: Permit
+    ) -> _Failure | None:
+        bundle.http_status = response.status
+        bundle.final_url = redact(url)
+        bundle.response_headers = CIMultiDict(response.headers)
+        reason = self._unsuccessful(bundle, response)
+        if reason is not None:
+            return self._refused(bundle, response, StatusError(reason, response.status))
+        return await self._receive(bundle, response, permit)
+
+    def _unsuccessful(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse) -> str | None:
+        """Why the response is not to be kept, or None."""
+        with bugs_are_loud(bundle, "assert_response"):
+            try:
+                self._request.assert_response(response)
+            except AssertionError as error:
+                return str(error) or f"status {response.status} {response.reason or ''}".rstrip()
+        verdict = accept_response(response.status)
+        return verdict.reason if isinstance(verdict, Refuse) else None
+
+    def _refused(
+        self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, error: ResponseError
+    ) -> _Failure:
+        with bugs_are_loud(bundle, "retry"):
+            retry = bool(self._request.retry(response))
+        wait = retry_after(response.headers.getall("Retry-After", ()), time.time())
+        limit = self._request.max_retry_after
+        if retry and wait > limit:
+            told = f"{error}; the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
+            return _Failure(RetryAfterError(told, response.status, wait))
+        return _Failure(error, retry, wait)
+
+    async def _receive(
+        self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, permit: Permit
+    ) -> _Failure | None:
+        bundle.size = None
+        try:
+            bundle._delivery = delivery = Delivery(self._workspace, bundle, response, permit.free)
+            if self._override:
+                delivery.decode_for_override()
+            await self._download.on_success(response, bundle)
+        except (StrategyError, HomeError):
+            raise
+        except (TransportError, CodingError) as error:
+            return self._broken(bundle, error)
+        except AioDownloadError as error:
+            return _Failure(error)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            translation = transport_error(error, self._request.timeout)
+            translation.__cause__ = error
+            return self._broken(bundle, translation)
+        except Exception as error:
+            raise StrategyError(bundle, "on_success", f"{type(error).__name__}: {error}") from error
+        return None
+
+    def _broken(self, bundle: AioDownloadBundle, error: DownloadError) -> _Failure:
+        """No usable response, or a broken body.  A POST is sent again only after a response that says so."""
+        if bundle.params:
+            return _Failure(error)
+        with bugs_are_loud(bundle, "retry_error"):
+            return _Failure(error, bool(self._request.retry_error(error)))
+
+
+def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
+    """Ask the strategy; return seconds >= 0.
+
+    :raises StrategyError: if the answer is no finite number.
+    """
+    with bugs_are_loud(bundle, "get_sleep_time"):
+        seconds = float(strategy.get_sleep_time(bundle))
+        if not math.isfinite(seconds):
+            raise ValueError(f"{seconds} is no number of seconds")
+    return max(0.0, seconds)
+
+
+def _first_hop(bundle: AioDownloadBundle) -> Hop:
+    url = bundle._parse()
+    headers = dict(bundle.headers)
+    if url.user is not None or url.password is not None:
+        if not any(name.lower() == "authorization" for name in headers):
+            pair = f"{url.user or ''}:{url.password or ''}".encode()
+            headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+        url = url.with_user(None)
+    body = bundle._form()
+    return Hop("POST" if body is not None else "GET", url, headers, body)
+
+
+def check_url(bundle: AioDownloadBundle) -> InvalidURLError | None:
+    """Return what is wrong with the URL, or None."""
+    try:
+        bundle._parse()
+    except InvalidURLError as error:
+        return error
+    return None

@@ -1,0 +1,232 @@
+"""AioDownloadBundle: one URL, what was asked of it, and what became of it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from yarl import URL
+
+from .errors import AioDownloadError, ConfigurationError, InvalidURLError
+from .redact import redact
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+__all__ = ["AioDownloadBundle", "Status", "Verified"]
+
+
+class Status(enum.Enum):
+    """Where a bundle is on its way; the values are the words in :attr:`AioDownloadBundle.status_msg`."""
+
+    INITIALIZED = "Initialized"
+    ATTEMPTED = "Download attempted"
+    CACHED = "Cache hit"
+    DONE = "File written"
+    FAILED = "Download failed"
+    CANCELLED = "Cancelled"
+
+
+class Verified(enum.Enum):
+    """The strongest proof that a file is whole.
+
+    ``DIGEST``: its checksum agreed.  ``LENGTH``: as many bytes as the server declared.  ``FRAMING``: the
+    last chunk of a chunked body came.  ``NONE``: the end was only the closing of the connection, which
+    nobody can tell from a cut (RFC 9112 section 8).
+    """
+
+    DIGEST = "digest"
+    LENGTH = "length"
+    FRAMING = "framing"
+    NONE = "none"
+
+
+# The library owns these: a Range or a condition of the caller's would make a whole file out of a part.
+_OWN_HEADERS = frozenset({"range", "accept-encoding", "content-length", "transfer-encoding", "connection"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BAD_HOST = re.compile(r"[\x00-\x20\x7f%/\\?#@<>^|]")
+_BAD_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*\\")
+
+
+class AioDownloadBundle:
+    """One URL to download and, afterwards, what became of it.
+
+    :param url: an http(s) URL: str or :class:`yarl.URL`.  ``user:password@`` in it is sent as basic
+        authentication to its own origin and shown nowhere.
+    :param info: anything; it is carried along untouched.
+    :param params: form data (dict of str to str, number, or a list of them); makes the request a POST.
+    :param headers: request headers (mapping of str to str) for this URL's origin only; they do not
+        follow a redirect to another origin (RFC 9110 section 15.4).
+    :param file_path: where the file goes (str or path-like), relative to ``home`` or absolute; without it
+        :meth:`DownloadStrategy.get_file_path` decides.
+    :raises ConfigurationError: for params or headers that cannot be sent.
+
+    Results, set while the bundle is on its way: ``attempts`` (tries made, int), ``file_path`` (absolute
+    str), ``status`` (:class:`Status`), ``error`` (:class:`AioDownloadError` or None), ``http_status`` (int or
+    None), ``final_url`` (str or None, after redirects), ``response_headers`` (multidict or None), ``size``
+    (bytes in the file, or None), ``verified`` (:class:`Verified`), ``elapsed`` (seconds from the first request
+    to the outcome).
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        info: Any = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        file_path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.url: str = url if isinstance(url, str) else str(url)
+        # The text and its parsed form; given as a URL, it keeps the encoding that the caller chose.
+        self._parsed: tuple[str, URL] | None = (self.url, url) if isinstance(url, URL) else None
+        self._checked: tuple[str, URL] | None = None
+        self.info = info
+        self.params = params
+        self.headers: dict[str, str] = _checked_headers(headers) if headers else {}
+        if params:
+            form(params)
+        self._given_path: str | None = None if file_path is None else os.fspath(file_path)
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        """Forget what became of an earlier run."""
+        self._file_path: str | None = self._given_path
+        self.attempts = 0
+        self.status = Status.INITIALIZED
+        self.error: AioDownloadError | None = None
+        self.http_status: int | None = None
+        self.final_url: str | None = None
+        self.response_headers: CIMultiDict[str] | None = None
+        self.size: int | None = None
+        self.verified = Verified.NONE
+        self.elapsed = 0.0
+        self._delivery: Any = None  # storage.delivery.Delivery while a response is in hand
+
+    _RESULTS = (
+        "_file_path",
+        "attempts",
+        "status",
+        "error",
+        "http_status",
+        "final_url",
+        "response_headers",
+        "size",
+        "verified",
+        "elapsed",
+    )
+
+    def _results(self) -> tuple[Any, ...]:
+        """What became of this bundle, without the bundle."""
+        return tuple(getattr(self, name) for name in self._RESULTS)
+
+    def _take_results(self, results: tuple[Any, ...]) -> None:
+        for name, value in zip(self._RESULTS, results, strict=True):
+            setattr(self, name, value)
+
+    @property
+    def file_path(self) -> str | None:
+        """Where the file is or would be: absolute once the run has taken the bundle in (str)."""
+        return self._file_path
+
+    @file_path.setter
+    def file_path(self, value: str | os.PathLike[str] | None) -> None:
+        self._given_path = self._file_path = None if value is None else os.fspath(value)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file is there: written now, or found from before."""
+        return self.status is Status.DONE or self.status is Status.CACHED
+
+    @property
+    def status_msg(self) -> str:
+        """One line: ``[URL: …, File Path: …, Attempts: …, Status: …]``."""
+        return (
+            f"[URL: {redact(self.url)}, File Path: {self.file_path}, "
+            f"Attempts: {self.attempts}, Status: {self.status.value}]"
+        )
+
+    def __repr__(self) -> str:
+        error = f" error={str(self.error)!r}" if self.error is not None else ""
+        return f"<AioDownloadBundle {redact(self.url)!r} {self.status.name}{error}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_delivery": None}
+
+    def _parse(self) -> URL:
+        """Return the URL as the one parser reads it, without its fragment.
+
+        :raises InvalidURLError: if it is no http(s) URL.
+        """
+        if self._checked is None or self._checked[0] != self.url:
+            self._checked = (self.url, _checked_url(self._as_yarl(), self.url))
+        return self._checked[1]
+
+    def _as_yarl(self) -> URL:
+        if self._parsed is not None and self._parsed[0] == self.url:
+            return self._parsed[1]
+        text = self.url.strip(" \t\r\n")
+        if not text:
+            raise InvalidURLError(self.url, "it is empty; give an http(s) URL")
+        if _CONTROL.search(text):
+            raise InvalidURLError(self.url, "it holds a control character; percent-encode it or take it out")
+        if _BAD_AUTHORITY.match(text):
+            raise InvalidURLError(self.url, "its host part holds a backslash; use /")
+        try:
+            return URL(text)
+        except ValueError as error:
+            raise InvalidURLError(self.url, _parser_words(error)) from None
+
+    def _form(self) -> bytes | None:
+        """The body of the POST, or None for a GET."""
+        return form(self.params) if self.params else None
+
+
+def _parser_words(error: ValueError) -> str:
+    """What the URL parser says, unless it quotes the URL (and so perhaps a password)."""
+    text = str(error)
+    return "it is no URL" if "@" in text else f"it is no URL ({redact(text)})"
+
+
+def _checked_url(url: URL, text: str) -> URL:
+    if url.scheme not in ("http", "https"):
+        raise InvalidURLError(text, "only http:// and https:// are fetched; give the whole URL")
+    host = url.raw_host
+    if not host:
+        raise InvalidURLError(text, "it has no host; give the whole URL, such as https://example.org/file")
+    if _BAD_HOST.search(host) or len(host) > 253:
+        raise InvalidURLError(text, "its host is not a valid name")
+    return url.with_fragment(None) if url.raw_fragment else url
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    checked = {}
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise ConfigurationError(f"headers: {name!r} is not a header name")
+        if not isinstance(value, str) or _UNSAFE_VALUE.search(value):
+            raise ConfigurationError(f"headers: the value of {name!r} must be a str without control characters")
+        if name.lower() in _OWN_HEADERS or name.lower().startswith("if-"):
+            raise ConfigurationError(f"headers: {name!r} is set by aiodownload itself; leave it out")
+        checked[name] = value
+    return checked
+
+
+def form(params: Mapping[str, Any]) -> bytes:
+    """Return ``params`` as an ``application/x-www-form-urlencoded`` body (WHATWG URL section 5.2).
+
+    :raises ConfigurationError: if a name or a value is no text, number, or list of them.
+    """
+    if not isinstance(params, Mapping):
+        raise ConfigurationError(f"params must be a dict, not {type(params).__name__}")
+    for name, value in params.items():
+        items = value if isinstance(value, (list, tuple)) else (value,)
+        if not isinstance(name, str) or not all(isinstance(item, (str, bytes, int, float)) for item in items):
+            raise ConfigurationError(f"params: {name!r} must map a str to text, a number, or a list of them")
+    return urlencode(params, doseq=True).encode("ascii")

@@ -1,0 +1,112 @@
+"""Feed: an input that is read in one thread and consumed on an event loop in another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .bundle import AioDownloadBundle
+from .source import UrlMap, to_bundle
+
+__all__ = ["Feed"]
+
+POLL = 0.1  # seconds between two looks of a reader that must also watch something else
+PATIENCE = 0.001  # seconds that a quick input gets to fill a portion, before single bundles are taken
+
+
+class Feed:
+    """A :class:`~aiodownload.source.Source` whose :meth:`serve` does the reading, in whichever thread calls it.
+
+    The reader takes an item only when the run has room for it, so that an endless input is read just ahead of
+    the work.
+
+    :param iterable: the caller's input; only the thread of :meth:`serve` touches it.
+    :param url_map: turns an item into its URL or bundle, in that thread too.
+    """
+
+    def __init__(self, iterable: Iterable[Any], url_map: UrlMap | None) -> None:
+        self._iterable = iterable
+        self._url_map = url_map
+        self._turn = threading.Condition()
+        self._credit = 0
+        self._urgent = False
+        self._bundles: deque[AioDownloadBundle] = deque()
+        self._ended = False
+        self._closed = False
+        self._error: Exception | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._news: asyncio.Event | None = None
+
+    async def read(self, most: int) -> list[AioDownloadBundle]:
+        """Wait for the next bundles; see :class:`~aiodownload.source.Source`."""
+        if self._news is None:
+            self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        bundles = self._take(most, False)
+        if not bundles and not self._ended:
+            timer = self._loop.call_later(PATIENCE, self._news.set)
+            await self._news.wait()
+            timer.cancel()
+            while not (bundles := self._take(most, True)) and not self._ended:
+                await self._news.wait()
+        if not bundles and self._error is not None:
+            raise self._error
+        return bundles
+
+    def _take(self, most: int, urgent: bool) -> list[AioDownloadBundle]:
+        """Return what there is; if nothing, let the reader read ``most`` and say when: at the first, or when done."""
+        assert self._news is not None
+        with self._turn:
+            bundles = [self._bundles.popleft() for _ in range(min(most, len(self._bundles)))]
+            if not bundles:
+                self._news.clear()
+                self._urgent = urgent
+                self._credit = most
+                self._turn.notify_all()
+            return bundles
+
+    def close(self) -> None:
+        """Read no further; :meth:`serve` returns as soon as the caller's iterable lets it."""
+        with self._turn:
+            self._closed = True
+            self._turn.notify_all()
+
+    def serve(self, watch: Callable[[], None] | None = None) -> None:
+        """Read the iterable, as far as there is room, until its end or :meth:`close`.
+
+        :param watch: called every tenth of a second while there is nothing to do; it may raise.
+        """
+        try:
+            iterator = iter(self._iterable)
+            while self._may_read(watch):
+                self._add(to_bundle(next(iterator), self._url_map))
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._error = error
+        finally:
+            with self._turn:
+                self._ended = True
+                self._notify()
+
+    def _may_read(self, watch: Callable[[], None] | None) -> bool:
+        with self._turn:
+            while self._credit <= 0 and not self._closed:
+                self._turn.wait(POLL if watch is not None else None)
+                if watch is not None:
+                    watch()
+            return not self._closed
+
+    def _add(self, bundle: AioDownloadBundle) -> None:
+        with self._turn:
+            self._bundles.append(bundle)
+            self._credit -= 1
+            if self._urgent or self._credit <= 0:
+                self._urgent = False
+                self._notify()
+
+    def _notify(self) -> None:
+        if self._news is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._news.set)

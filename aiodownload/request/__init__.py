@@ -1,0 +1,1 @@
+"""How to ask: decisions about requests.  No files, no clock, no sockets."""

@@ -1,0 +1,41 @@
+"""Retry-After: how long a server asks to be left alone (RFC 9110 section 10.2.3)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+__all__ = ["retry_after"]
+
+_SECONDS = re.compile(r"[0-9]+")
+_MANY_DIGITS = 12  # beyond 10^12 s any limit is passed; also keeps int() away from huge texts
+
+
+def retry_after(values: Iterable[str], now: float) -> float:
+    """Return the seconds to wait (>= 0, may be ``inf``) that the Retry-After fields ask for.
+
+    :param values: the field values as received; of several the longest wait counts.
+    :param now: the time as POSIX seconds, which an HTTP-date is compared with.
+
+    Delta-seconds and all three forms of HTTP-date (RFC 9110 section 5.6.7) are read.  A date that has
+    passed is 0; what is neither (negative, garbage) is ignored.
+    """
+    return max((_one(value.strip(), now) for value in values), default=0.0)
+
+
+def _one(value: str, now: float) -> float:
+    if _SECONDS.fullmatch(value):
+        digits = value.lstrip("0")
+        return math.inf if len(digits) > _MANY_DIGITS else float(digits or 0)
+    if len(value) > 64:
+        return 0.0
+    try:
+        date = parsedate_to_datetime(value)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0.0

@@ -1,0 +1,392 @@
+"""Run: one call on an entered AioDownload, from its input to its last outcome: read, start, wait, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from .admission import Admission, Candidate
+from .attempt import Again, Attempts, Failed, bugs_are_loud, sleep_time
+from .bundle import AioDownloadBundle, Status
+from .dispatcher import Dispatcher
+from .errors import AioDownloadError, UsageError
+from .events import Attempted, RetryScheduled, Settled, Watchers
+from .request.schedule import Entry
+from .request.strategy import RequestStrategy
+from .source import Source
+from .storage.strategy import DownloadStrategy
+from .storage.workspace import Workspace
+
+__all__ = ["Deliver", "Engine", "Run"]
+
+_log = logging.getLogger("aiodownload")
+
+LOOK_AHEAD = 4  # bundles read from the input and not yet handed out, per slot
+FARTHEST = 10_000  # while every bundle that was read waits for a retry and a slot is free
+
+Deliver: TypeAlias = Callable[[int, AioDownloadBundle], None]
+"""Takes a settled bundle and its place in the input."""
+
+
+class Engine:
+    """What all runs on one entered AioDownload share."""
+
+    def __init__(
+        self,
+        request: RequestStrategy,
+        download: DownloadStrategy,
+        dispatcher: Dispatcher,
+        attempts: Attempts,
+        workspace: Workspace,
+        watchers: Watchers,
+    ) -> None:
+        self.request = request
+        self.download = download
+        self.dispatcher = dispatcher
+        self.attempts = attempts
+        self.workspace = workspace
+        self.watchers = watchers
+        self.runs: set[Run] = set()
+
+    def release(self) -> None:
+        """A slot is free again: start what may go, and let runs read on."""
+        self.dispatcher.release()
+        for run in self.runs:
+            run.look_for_room()
+
+
+class _Job(Candidate):
+    """One place in the input of a run."""
+
+    __slots__ = ("began", "entry", "followers", "has_slot", "index", "over", "run", "state")
+
+    READY = "ready"
+    ACTIVE = "active"
+    WAITING = "waiting"
+
+    def __init__(self, run: Run, index: int, bundle: AioDownloadBundle) -> None:
+        super().__init__(bundle)
+        self.run = run
+        self.index = index
+        self.entry: Entry[_Job] | None = None
+        self.followers: list[_Job] = []
+        self.began = 0.0
+        self.over = False
+        self.state = self.READY
+        self.has_slot = False
+
+    def start(self) -> None:
+        self.run.start(self)
+
+    async def pace(self) -> None:
+        assert self.entry is not None
+        await self.run.engine.dispatcher.pace(self.entry.spacing)
+
+    def free(self) -> None:
+        if self.has_slot:
+            self.has_slot = False
+            self.run.engine.release()
+
+
+class Run:
+    """One call: reads bundles from ``source`` and hands each to ``deliver`` once it is settled.
+
+    Made on the event loop; its work begins at once, in a task of its own.
+
+    :param engine: the entered AioDownload.
+    :param source: the input.
+    :param deliver: called on the event loop; each bundle counts as look-ahead until :meth:`consumed`.
+    """
+
+    def __init__(self, engine: Engine, source: Source, deliver: Deliver) -> None:
+        self.engine = engine
+        self._source = source
+        self._deliver = deliver
+        self._admission = Admission(engine.workspace)
+        self._jobs: set[_Job] = set()
+        self._read = 0
+        self._consumed = 0
+        self._active = 0
+        self._waiting = 0
+        self._exhausted = False
+        self._draining = False
+        self._source_error: Exception | None = None
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
+        engine.runs.add(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Run read={self._read} consumed={self._consumed} active={self._active} waiting={self._waiting}"
+            f"{' exhausted' if self._exhausted else ''}>"
+        )
+
+    # What the caller's side does with it.
+
+    async def wait(self) -> None:
+        """Wait for the last outcome.
+
+        :raises StrategyError: for a bug in a strategy.
+        :raises HomeError: if the folder for the files cannot be used.
+        :raises UsageError: if the run was stopped from elsewhere.
+
+        Raises what the caller's iterable raised, after everything in flight has been settled.
+        """
+        await asyncio.wait([self.task])
+        if self.task.cancelled():
+            raise UsageError("the AioDownload was left while this call was under way")
+        self.task.result()
+        if self._source_error is not None:
+            raise self._source_error
+
+    def consumed(self, count: int) -> None:
+        """The consumer has taken ``count`` more bundles; as many more may be read."""
+        self._consumed += count
+        self.look_for_room()
+
+    async def close(self) -> None:
+        """Cancel what is left and wait until nothing of it remains."""
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        self._clear()  # a task that is cancelled before its first step does nothing at all
+
+    async def drain(self, grace: float) -> None:
+        """Admit no more, let what is in flight go on for ``grace`` seconds, then cancel it."""
+        self._draining = True
+        self._source.close()
+        if self._reader is not None:
+            self._reader.cancel()
+        self.engine.dispatcher.discard(self._owns)
+        for job in [job for job in self._jobs if job.state != _Job.ACTIVE]:
+            self._drop(job)
+        self._end_of_input()
+        await asyncio.wait([self.task], timeout=grace)
+        await self.close()
+
+    # Reading.
+
+    def look_for_room(self) -> None:
+        """Wake the reader if it may go on."""
+        if not self._room.is_set() and self._room_now():
+            self._room.set()
+
+    def _room_now(self) -> int:
+        """How many bundles may be read now."""
+        schedule = self.engine.dispatcher.schedule
+        concurrent = schedule.concurrent
+        ahead = self._read - self._consumed
+        room = LOOK_AHEAD * concurrent - ahead
+        idle = not self._ready
+        # In portions, so that several bundles share a trip to the disk.
+        if room >= concurrent or (room > 0 and idle):
+            return room
+        held_back = ahead - self._waiting
+        if idle and schedule.free and held_back < LOOK_AHEAD * concurrent:
+            return min(schedule.concurrent - schedule.active, FARTHEST - ahead)
+        return 0
+
+    @property
+    def _ready(self) -> int:
+        return len(self._jobs) - self._active - self._waiting
+
+    async def _read_all(self) -> None:
+        while True:
+            while not (room := self._room_now()) > 0:
+                self._room.clear()
+                await self._room.wait()
+            try:
+                bundles = await self._source.read(room)
+            except Exception as error:
+                self._source_error = error
+                break
+            if not bundles:
+                break
+            await self._admit(bundles)
+        self._end_of_input()
+
+    def _end_of_input(self) -> None:
+        self._exhausted = True
+        self._look_for_end()
+
+    def _look_for_end(self) -> None:
+        if self._exhausted and not self._jobs:
+            self._idle.set()
+
+    async def _admit(self, bundles: Iterable[AioDownloadBundle]) -> None:
+        jobs = []
+        for bundle in bundles:
+            jobs.append(_Job(self, self._read, bundle))
+            self._read += 1
+        self._jobs.update(jobs)
+        await self._admission.place(jobs)
+        for job in jobs:
+            if job.verdict == Candidate.FETCH:
+                spacing = sleep_time(self.engine.request, job.bundle)
+                job.entry = Entry(job, spacing)
+                self.engine.dispatcher.submit(job.entry)
+            elif job.verdict == Candidate.SETTLED:
+                self._finish_soon(job)
+            elif isinstance(job.leader, _Job):
+                self._join(job, job.leader)
+
+    def _join(self, job: _Job, leader: _Job) -> None:
+        while isinstance(leader.leader, _Job):
+            leader = leader.leader
+        if leader.over:
+            job.bundle._take_results(leader.bundle._results())
+            self._finish_soon(job)
+        else:
+            leader.followers.append(job)
+            self._mark(job, _Job.WAITING)
+
+    # Trying.
+
+    def start(self, job: _Job) -> None:
+        """Called by the dispatcher, which has given the job a slot."""
+        assert self._group is not None
+        if not job.bundle.attempts:
+            job.began = asyncio.get_running_loop().time()
+        trying = self._try(job)
+        try:
+            self._group.create_task(trying)
+        except RuntimeError:  # the group is being taken down
+            trying.close()
+            self.engine.dispatcher.schedule.release()
+            self._drop(job)
+        else:
+            job.has_slot = True
+            self._mark(job, _Job.ACTIVE)
+
+    def _mark(self, job: _Job, state: str) -> None:
+        """Keep count of the jobs that are active and of those that wait for something else than a slot."""
+        self._active += (state == _Job.ACTIVE) - (job.state == _Job.ACTIVE)
+        self._waiting += (state == _Job.WAITING) - (job.state == _Job.WAITING)
+        job.state = state
+
+    async def _try(self, job: _Job) -> None:
+        bundle, watchers = job.bundle, self.engine.watchers
+        if watchers:
+            watchers.emit(Attempted(bundle))
+        try:
+            verdict = await self.engine.attempts.one(bundle, job)
+        finally:
+            job.free()
+        if isinstance(verdict, Again):
+            self._wait(job, verdict)
+            return
+        bundle.status = Status.FAILED if isinstance(verdict, Failed) else Status.DONE
+        bundle.elapsed = asyncio.get_running_loop().time() - job.began
+        await self._finish(job)
+
+    def _wait(self, job: _Job, again: Again) -> None:
+        self._mark(job, _Job.WAITING)
+        if self._draining:
+            self._drop(job)
+            return
+        if self.engine.watchers:
+            self.engine.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
+        assert job.entry is not None
+        self.engine.dispatcher.submit(job.entry, again.delay)
+        self.look_for_room()
+
+    # Settling.
+
+    def _finish_soon(self, job: _Job) -> None:
+        """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
+        if job.bundle.status is Status.FAILED:
+            assert self._group is not None
+            self._group.create_task(self._finish(job))
+        else:
+            self._hand_over(job)
+
+    async def _finish(self, job: _Job) -> None:
+        """The bundle has its status: call ``on_fail``, hand it over, and so for all that waited for the same."""
+        self._admission.settled(job)
+        job.over = True
+        followers, job.followers = job.followers, []
+        await self._conclude(job)
+        for follower in followers:
+            if follower in self._jobs:
+                if follower.bundle is not job.bundle:
+                    follower.bundle._take_results(job.bundle._results())
+                await self._conclude(follower, told=follower.bundle is job.bundle)
+
+    async def _conclude(self, job: _Job, told: bool = False) -> None:
+        if job.bundle.status is Status.FAILED and not told:
+            with bugs_are_loud(job.bundle, "on_fail"):
+                await self.engine.download.on_fail(job.bundle)
+        self._hand_over(job)
+
+    def _hand_over(self, job: _Job) -> None:
+        if job not in self._jobs:
+            return
+        if not job.over:
+            self._admission.settled(job)
+            job.over = True
+        self._forget(job)
+        if self.engine.watchers:
+            self.engine.watchers.emit(Settled(job.bundle))
+        self._deliver(job.index, job.bundle)
+        self.look_for_room()
+        self._look_for_end()
+        if self._admission.overflows and self._group is not None:
+            self._group.create_task(self._admission.spill())
+
+    def _forget(self, job: _Job) -> None:
+        self._mark(job, _Job.READY)
+        self._jobs.discard(job)
+
+    def _drop(self, job: _Job) -> None:
+        """The bundle gets no outcome."""
+        job.bundle.status = Status.CANCELLED
+        job.free()
+        self._admission.settled(job)
+        job.over = True
+        self._forget(job)
+        self._look_for_end()
+
+    # The whole.
+
+    async def _main(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._reader = group.create_task(self._read_all())
+                await self._idle.wait()
+        except BaseExceptionGroup as group_error:
+            cause = _first(group_error)
+            raise cause from cause.__cause__
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self in self.engine.runs:
+            self.engine.runs.discard(self)
+            self.engine.dispatcher.discard(self._owns)
+            self._source.close()
+            for job in tuple(self._jobs):
+                self._drop(job)
+            self._admission.close()
+
+    def _owns(self, item: object) -> bool:
+        return isinstance(item, _Job) and item.run is self
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the run: ours if there is one, else the first."""
+    leaves = list(_leaves(group))
+    return next((leaf for leaf in leaves if isinstance(leaf, AioDownloadError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+

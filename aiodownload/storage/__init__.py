@@ -1,0 +1,1 @@
+"""What to keep: the only place that touches downloaded files."""

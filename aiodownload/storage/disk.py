@@ -1,0 +1,113 @@
+"""The threads that do all disk work, so that the event loop never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from aiofiles.ospath import wrap
+
+__all__ = ["Disk"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LANES = 4
+SLOW = 0.01  # seconds after which a trip counts as slow, and another lane is opened beside it
+
+_Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[], Any]]"
+
+
+class Disk:
+    """Disk threads of one entered AioDownload, in which finished jobs share a trip.
+
+    A trip to a thread and back costs more than writing a small file does.  So there is one lane at first: whatever is
+    waiting when a trip begins goes along.  While trips are slow, up to four lanes work side by side.
+
+    asyncio's default executor is not used: it has few threads, and looking up names shares it; six slow look-ups
+    held up a write by seconds.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(LANES, thread_name_prefix="aiodownload-disk")
+        self._jobs: list[_Job] = []
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._departed = 0.0
+        self._patience: asyncio.TimerHandle | None = None
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``function`` in one of the threads and return what it returns."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._jobs.append((future, partial(function, *args, **kwargs)))
+        if not self._lanes:
+            self._open_lane(loop)
+        elif self._patience is None and len(self._lanes) < LANES:
+            self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
+        return await future
+
+    def later(self, function: Callable[[], object]) -> Future[object]:
+        """Call ``function`` in one of the threads some time before :meth:`close` returns.
+
+        At the exit of the interpreter no thread takes work any more; then it is called here and now.
+        """
+        try:
+            return self._executor.submit(function)
+        except RuntimeError:
+            done: Future[object] = Future()
+            done.set_result(function())
+            return done
+
+    async def close(self) -> None:
+        """Wait for all work that was handed in; then end the threads."""
+        while self._lanes:
+            await asyncio.wait(self._lanes)
+        if self._patience is not None:
+            self._patience.cancel()
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+        except RuntimeError:  # the interpreter exits: no thread is left that could wait in our stead
+            self._executor.shutdown()
+
+    def _open_lane(self, loop: asyncio.AbstractEventLoop) -> None:
+        lane = loop.create_task(self._lane(loop), name="aiodownload-disk")
+        self._lanes.add(lane)
+        lane.add_done_callback(self._lanes.discard)
+
+    def _lose_patience(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._patience = None
+        if self._jobs and len(self._lanes) < LANES:
+            self._open_lane(loop)
+
+    async def _lane(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._jobs:
+            jobs, self._jobs = self._jobs, []
+            self._departed = loop.time()
+            try:
+                results = await _trip([job for _, job in jobs], executor=self._executor)
+            except RuntimeError as error:  # the interpreter exits
+                results = [error] * len(jobs)
+            for (future, _), result in zip(jobs, results, strict=True):
+                if future.done():
+                    continue
+                if isinstance(result, BaseException):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+
+
+def _do_all(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """In a disk thread: call each job; what one raises is its result."""
+    results: list[Any] = []
+    for job in jobs:
+        try:
+            results.append(job())
+        except Exception as error:
+            results.append(error)
+    return results
+
+
+_trip = wrap(_do_all)

@@ -1,0 +1,53 @@
+"""Home: the folder for the files, made and proved writable, and what its file system does with names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+
+from ..errors import HomeError
+
+__all__ = ["Home"]
+
+
+class Home:
+    """What is known of the folder once it has been opened.
+
+    :param path: absolute path of the folder (str).
+    :param mode: permission bits that a new file gets there, the umask applied (int).
+    :param folds_case: whether ``A`` and ``a`` are one file there (bool).
+    """
+
+    def __init__(self, path: str, mode: int, folds_case: bool) -> None:
+        self.path = path
+        self.mode = mode
+        self.folds_case = folds_case
+
+    @classmethod
+    def open(cls, path: str) -> Home:
+        """Make the folder if it is missing, and try it with a file that is removed again.  Blocks.
+
+        The file also tells the umask: reading the umask itself would mean to change it for every thread.
+
+        :raises HomeError: if no file can be made there.
+        """
+        trial = os.path.join(path, f".aiodownload-{secrets.token_hex(8)}x")
+        try:
+            os.makedirs(path, exist_ok=True)
+            handle = os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)
+            try:
+                mode = stat.S_IMODE(os.fstat(handle).st_mode)
+                folds_case = os.path.exists(os.path.join(path, os.path.basename(trial).upper()))
+            finally:
+                os.close(handle)
+                with contextlib.suppress(OSError):
+                    os.unlink(trial)
+        except (OSError, ValueError) as error:
+            raise HomeError(path, getattr(error, "strerror", None) or str(error)) from error
+        return cls(path, mode, folds_case)
+
+    def folded(self, path: str) -> str:
+        """``path`` as the file system compares it."""
+        return path.casefold() if self.folds_case else path

@@ -1,0 +1,118 @@
+"""URL -> path below home: pure, readable, injective, and safe on every file system.
+
+A component of plain ASCII (letters, digits, ``-_.()`` and space) stays exactly as it is.  Any other is spelled
+readably in the way of aiodownload 0.2.5 and marked with ``-<8 hex>`` of a SHA-256 over what it was, because
+the readable spelling alone is not unique: ``日本.zip`` and ``中国.zip`` differ only there.  The file
+extension stays last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from urllib.parse import unquote
+
+from yarl import URL
+
+__all__ = ["MAX_NAME", "alternate", "is_below", "url_to_path"]
+
+MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
+
+_ALLOWED = frozenset("-_.() abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_REPLACED = str.maketrans({"&": "-", ",": ".", ";": "-", "=": "_"})
+# Starts with no dot, dash, tilde or blank and ends with no dot or blank; "%20" is the one escape that is kept.
+_PLAIN = re.compile(r"(?=[A-Za-z0-9_(])(?:[A-Za-z0-9_.()-]|%20)*[A-Za-z0-9_()-]")
+_EXTENSION = re.compile(r"(?<=.)((?:\.[A-Za-z][A-Za-z0-9]{0,7})?\.(?:gz|bz2|xz|zst|br|lz4|Z)|\.[A-Za-z0-9]{1,10})$")
+# Names that Windows keeps for devices, with or without an extension (curl CVE-2016-0754).
+_DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])$")
+_INDEX = "index"
+
+
+def url_to_path(url: URL, form: bytes | None = None) -> tuple[str, ...]:
+    """Return the components of the file's path: host, folders, file name.
+
+    http and https map alike; user and password are left out; so is the fragment, which no server sees.
+
+    :param url: an absolute http(s) URL.
+    :param form: the form data of a POST (bytes), which then counts as part of the identity.
+    """
+    *folders, last = url.raw_path.split("/")[1:] or [""]
+    return (_host(url), *map(_folder, folders), _file(last, url.raw_query_string, form))
+
+
+def alternate(name: str, path: str, turn: int) -> str:
+    """Return another name for a component whose own is taken; the extension stays last.
+
+    :param name: the component.
+    :param path: the path up to and including it, which the mark is made from.
+    :param turn: 1 for the first other name, 2 for the next (int).
+    """
+    stem, extension = _split_extension(name)
+    return _marked(stem, f"{path}\0{turn}", extension)
+
+
+def _host(url: URL) -> str:
+    host = url.raw_host or ""
+    # "+" is in no host name and needs no quoting in any shell.
+    port = "" if url.is_default_port() else f"+{url.port}"
+    if _PLAIN.fullmatch(host) and not _is_device(host) and len(host) + len(port) <= MAX_NAME:
+        return host + port
+    return _marked(_clean(host.replace(":", "_")), host + port, port)
+
+
+def _folder(segment: str) -> str:
+    if _is_plain(segment):
+        return segment.replace("%20", " ")
+    return _marked(_clean(unquote(segment)), segment, "")
+
+
+def _file(segment: str, query: str, form: bytes | None) -> str:
+    if not query and form is None:
+        if not segment:
+            return _INDEX
+        # The plain name "index" belongs to the trailing slash; a path that spells it out is marked.
+        if segment != _INDEX and _is_plain(segment):
+            return segment.replace("%20", " ")
+    name, _, parameters = segment.partition(";")
+    stem, extension = _split_extension(_clean(unquote(name)) if name else _INDEX)
+    if parameters:
+        stem += f"({_clean(unquote(parameters))})"
+    if query:
+        stem += f"_{_clean(unquote(query))}"
+    identity = f"{segment}?{query}" if form is None else f"{segment}?{query}\0{form.decode('ascii')}"
+    return _marked(stem, identity, extension)
+
+
+def _is_plain(segment: str) -> bool:
+    return _PLAIN.fullmatch(segment) is not None and len(segment) <= MAX_NAME and not _is_device(segment)
+
+
+def _is_device(name: str) -> bool:
+    return _DEVICE.match(name.partition(".")[0].replace("%20", " ").rstrip(" ")) is not None
+
+
+def _clean(text: str) -> str:
+    """Spell ``text`` in allowed ASCII the way 0.2.5 did; what has no spelling is left out."""
+    decomposed = unicodedata.normalize("NFKD", text.translate(_REPLACED))
+    return "".join(char for char in decomposed if char in _ALLOWED)
+
+
+def _split_extension(name: str) -> tuple[str, str]:
+    found = _EXTENSION.search(name)
+    return (name[: found.start()], found.group()) if found else (name, "")
+
+
+def _marked(stem: str, identity: str, extension: str) -> str:
+    """Return ``stem-<8 hex><extension>``, made safe: no leading dot, dash, tilde or blank, no device name, no more
+    than 255 bytes (all is ASCII here)."""
+    mark = "-" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    bare = stem.lstrip(".-~ ")
+    safe = bare if bare == stem and bare and not _is_device(bare) else "_" + bare
+    return safe[: MAX_NAME - len(mark) - len(extension)] + mark + extension
+
+
+def is_below(path: str, home: str) -> bool:
+    """Whether the absolute, normalised ``path`` lies below the folder ``home``."""
+    return path.startswith(home if home.endswith(os.sep) else home + os.sep)

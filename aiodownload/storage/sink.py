@@ -1,0 +1,30 @@
+"""The Sink protocol: where the bytes of one body go until they are proved whole."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Sink"]
+
+
+class Sink(Protocol):
+    """A place that shows nothing under the final name before :meth:`commit`.
+
+    Exactly one of :meth:`commit` and :meth:`abandon` ends it; ``abandon`` after a failed ``commit`` is right.
+    """
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; they may be kept in memory for a while.
+
+        :raises DiskError: if they, or earlier ones, cannot be stored.
+        """
+
+    async def commit(self) -> int:
+        """Store what is left, check the size, and let the whole appear under the final name at once.
+
+        :returns: the size in bytes.
+        :raises DiskError: if that is not possible; the final name is then as it was.
+        """
+
+    async def abandon(self) -> None:
+        """Forget the bytes and leave nothing behind; the final name is as it was."""

@@ -1,0 +1,127 @@
+"""DownloadStrategy: where a file goes, how its body is read, and what happens when it fails."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .. import checks
+from ..errors import ConfigurationError
+from .delivery import Delivery
+from .paths import url_to_path
+from .placement import safe_path
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+    from ..bundle import AioDownloadBundle
+
+__all__ = ["DownloadStrategy"]
+
+
+class DownloadStrategy:
+    """What to keep.  Subclass it and override the hooks to keep something else.
+
+    A strategy is settings plus questions: it holds no state of a run, and pickles.
+
+    :param chunk_size: most bytes of a body that are read at a time (int >= 1).
+    :param home: the folder for the files (str or path-like); the current directory if None.  Made if missing.
+    :param skip_cached: take a file that is there already as it is, without a request (bool).
+    :param max_bytes: most bytes of one file, None for any number.  A larger body fails its bundle.
+    :param max_ratio: how many times a body that comes encoded may expand, counted after 32 MiB of output; None for any.
+    :raises ConfigurationError: for a value that cannot work.
+
+    Identity encoding is asked for.  A body that comes encoded all the same is kept as sent if its name or
+    Content-Type says that it is a compressed file, and decoded otherwise.
+    """
+
+    chunk_size: int = 65536
+    skip_cached: bool = False
+    max_bytes: int | None = None
+    max_ratio: float | None = 200
+
+    def __init__(
+        self,
+        chunk_size: int = 65536,
+        home: str | os.PathLike[str] | None = None,
+        skip_cached: bool = False,
+        *,
+        max_bytes: int | None = None,
+        max_ratio: float | None = 200,
+    ) -> None:
+        self.chunk_size = chunk_size
+        self.home = home  # type: ignore[assignment]
+        self.skip_cached = skip_cached
+        self.max_bytes = max_bytes
+        self.max_ratio = max_ratio
+        check_download_settings(self)
+
+    @property
+    def home(self) -> str:
+        """The folder for the files (absolute str)."""
+        if not hasattr(self, "_home"):
+            self._home = os.getcwd()
+        return self._home
+
+    @home.setter
+    def home(self, value: str | os.PathLike[str] | None) -> None:
+        folder = os.getcwd() if value is None or value == "" else os.fspath(value)
+        if not isinstance(folder, str):
+            raise ConfigurationError(f"home must be a str or a path of str, not {folder!r}")
+        if "\0" in folder:
+            raise ConfigurationError("home must not hold a NUL character")
+        self._home = os.path.abspath(folder)
+
+    def get_file_path(self, bundle: AioDownloadBundle) -> str:
+        """Return where the file of ``bundle`` goes: absolute, or relative to ``home``.
+
+        Called once per bundle, before its first request.  Here: home/host/path…, the last segment of the URL's path
+        being the file name; the same URL and params always give the same path, different ones different paths.
+        """
+        return os.path.join(self.home, *url_to_path(bundle._parse(), bundle._form()))
+
+    async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
+        """Read the body in chunks, store it, prove it whole; when this returns, the file is there.
+
+        An override may do what it likes with the response and write nothing, or call this for the file.
+
+        :param response: a whole, plain 200.
+        :raises DownloadError: if the file could not be had; the final path is then as it was.
+        """
+        delivery = bundle._delivery
+        if delivery is not None:
+            await delivery.receive()
+            return
+        # Called by hand, outside of a run.
+        workspace = Workspace(self)
+        try:
+            bundle._file_path = safe_path(bundle.file_path or self.get_file_path(bundle), self.home)
+            await Delivery(workspace, bundle, response).receive()
+        finally:
+            await workspace.close()
+
+    async def on_fail(self, bundle: AioDownloadBundle) -> None:
+        """Called once when ``bundle`` has finally failed; ``bundle.error`` says why.
+
+        Here: nothing.  An old whole file stays as it was.
+        """
+
+
+def check_download_settings(strategy: DownloadStrategy) -> None:
+    """Check the settings as they are now, also those that a subclass set after ``super().__init__``.
+
+    :raises ConfigurationError: naming the setting.
+    """
+    checks.whole("chunk_size", strategy.chunk_size, 1)
+    if strategy.max_bytes is not None:
+        checks.whole("max_bytes", strategy.max_bytes, 0)
+    if strategy.max_ratio is not None:
+        checks.number("max_ratio", strategy.max_ratio, least=1)
+    if not isinstance(strategy.skip_cached, bool):
+        raise ConfigurationError(f"skip_cached must be True or False, not {strategy.skip_cached!r}")
+
+
+def reads_by_itself(strategy: DownloadStrategy) -> bool:
+    """Whether ``strategy`` has an ``on_success`` of its own."""
+    return type(strategy).on_success is not DownloadStrategy.on_success

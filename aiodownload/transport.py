@@ -1,0 +1,231 @@
+"""Transport: the sessions that carry the requests, and aiohttp's exceptions turned into ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeAlias
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from ._version import __version__
+from .errors import (
+    BodyError,
+    ConfigurationError,
+    ConnectError,
+    DisconnectError,
+    ProtocolError,
+    ResolveError,
+    StallError,
+    TLSError,
+    TransportError,
+    UsageError,
+)
+from .request.redirects import Hop
+
+__all__ = ["Client", "Transport", "checked_client", "transport_error"]
+
+Client: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
+
+USER_AGENT = f"aiodownload/{__version__} aiohttp/{aiohttp.__version__}"
+_FORM = "application/x-www-form-urlencoded"
+
+
+def checked_client(client: object) -> None:
+    """:raises ConfigurationError: unless ``client`` is None, a session, or something that makes one."""
+    if client is not None and not isinstance(client, aiohttp.ClientSession) and not callable(client):
+        raise ConfigurationError(
+            f"client must be an aiohttp.ClientSession or a callable that returns one, not {client!r}"
+        )
+
+
+class Transport:
+    """The sessions of one entered AioDownload.
+
+    Requests to the caller's origin go through the caller's session, or one made here.  Once a redirect has led to another
+    origin, a second session on the same connector takes over, which has none of the first one's headers,
+    cookies or credentials (RFC 9110 section 15.4).
+
+    :param client: the caller's session, a factory for one, or None.
+    :param timeout: seconds without progress.
+    """
+
+    def __init__(self, client: Client | None, timeout: float) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._stranger: aiohttp.ClientSession | None = None
+        self._owned = False
+
+    async def open(self) -> None:
+        """Make or take the session.
+
+        :raises UsageError: for a session that is closed or belongs to another event loop.
+        """
+        if self._client is None:
+            self._session, self._owned = self._own_session(), True
+        elif isinstance(self._client, aiohttp.ClientSession):
+            self._session = _usable(self._client)
+        else:
+            made = self._client()
+            session = await made if inspect.isawaitable(made) else made
+            if not isinstance(session, aiohttp.ClientSession):
+                raise ConfigurationError(f"client: the callable must return an aiohttp.ClientSession, not {session!r}")
+            self._session, self._owned = _usable(session), True
+
+    async def close(self) -> None:
+        """Close what was opened here; a caller's session stays open."""
+        if self._stranger is not None:
+            await self._stranger.close()
+        if self._session is not None and self._owned:
+            await self._session.close()
+
+    def _own_session(self) -> aiohttp.ClientSession:
+        resolver = _BoundedResolver(self._timeout)
+        return aiohttp.ClientSession(
+            # The schedule is the only limiter; aiohttp's limit of 100 would be a second, hidden queue.
+            connector=aiohttp.TCPConnector(limit=0, resolver=resolver),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        )
+
+    def _stranger_session(self) -> aiohttp.ClientSession:
+        if self._stranger is None:
+            home = self._session
+            assert home is not None
+            self._stranger = aiohttp.ClientSession(
+                connector=home.connector,
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": USER_AGENT},
+                trust_env=home.trust_env,
+                # No public name: without it a redirect would leave by another way than the proxy that was asked for.
+                proxy=getattr(home, "_default_proxy", None),
+            )
+        return self._stranger
+
+    async def ask(self, hop: Hop) -> aiohttp.ClientResponse:
+        """Send one request and return its answer with the body still to come; the caller closes it.
+
+        :raises TransportError: if no usable head comes.
+        """
+        assert self._session is not None
+        session = self._session if hop.trusted else self._stranger_session()
+        headers = {"Accept-Encoding": "identity", **hop.headers}
+        if hop.body is not None:
+            headers.setdefault("Content-Type", _FORM)
+        with translated(self._timeout, session):
+            return await session.request(
+                hop.method,
+                hop.url,
+                data=hop.body,
+                headers=headers,
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                timeout=self._limits,
+            )
+
+
+def _usable(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    if session.closed:
+        raise UsageError("client: the ClientSession is closed; give an open one, or a callable that makes one")
+    if getattr(session, "_loop", None) is not asyncio.get_running_loop():
+        raise UsageError(
+            "client: the ClientSession belongs to another event loop; "
+            "give a callable that makes one, such as client=aiohttp.ClientSession"
+        )
+    return session
+
+
+class _BoundedResolver(AbstractResolver):
+    """Look-ups that end after ``timeout`` seconds; aiohttp bounds connecting, but not this.
+
+    aiohttp's own resolver is made with the first name to look up: its DNS library starts a thread.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._inner: AbstractResolver | None = None
+        self._timeout = timeout
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+        if self._inner is None:
+            self._inner = aiohttp.DefaultResolver()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._inner.resolve(host, port, family)
+        except TimeoutError:
+            raise OSError(None, f"no answer for {self._timeout:g} s") from None
+
+    async def close(self) -> None:
+        if self._inner is not None:
+            await self._inner.close()
+
+
+@contextlib.contextmanager
+def translated(timeout: float, session: aiohttp.ClientSession) -> Iterator[None]:
+    """Turn what aiohttp and the operating system raise about a connection into a :class:`TransportError`."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError) as error:
+        raise transport_error(error, timeout) from error
+    except RuntimeError as error:
+        if session.closed:
+            raise UsageError("client: the ClientSession was closed while it was in use") from error
+        raise
+
+
+def transport_error(error: BaseException, timeout: float) -> TransportError:
+    """Return our exception for one of the transport, the most specific first.
+
+    :param error: what aiohttp or the operating system raised.
+    :param timeout: the seconds that a :class:`StallError` speaks of.
+    """
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return ResolveError(f"the name {error.host!r} has no address: {_words(error.os_error)}")
+        case aiohttp.ClientConnectorCertificateError():
+            return TLSError(f"the certificate of {error.host!r} is refused: {_words(error.certificate_error)}", False)
+        case aiohttp.ServerFingerprintMismatch():
+            return TLSError("the certificate's fingerprint is not the expected one", False)
+        case aiohttp.ClientConnectorSSLError():
+            return TLSError(f"no TLS connection to {error.host!r}: {_words(error.os_error)}")
+        case aiohttp.ClientProxyConnectionError():
+            return ConnectError(f"no connection to the proxy: {_words(error.os_error)}")
+        case aiohttp.ClientConnectorError():
+            return ConnectError(f"no connection to {error.host!r}: {_words(error.os_error)}")
+        case aiohttp.ConnectionTimeoutError():
+            return StallError(f"no connection for {timeout:g} s")
+        case TimeoutError():
+            return StallError(f"nothing arrived for {timeout:g} s")
+        case aiohttp.ServerDisconnectedError():
+            return DisconnectError("the server closed the connection without a whole answer")
+        case aiohttp.ClientPayloadError():
+            return BodyError(f"the body is not whole: {_words(error.__cause__ or error)}")
+        case aiohttp.ClientHttpProxyError():
+            return ConnectError(f"the proxy answered {error.status} {error.message}")
+        case aiohttp.ContentTypeError():
+            return TransportError(f"the body is not what was expected: {error.message}", False)
+        case aiohttp.ClientResponseError():
+            return ProtocolError(f"the answer is no valid HTTP: {_first_line(error.message)}")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return TransportError("aiohttp refuses the URL", False)
+        case ssl.SSLError():
+            return TLSError(f"the TLS connection broke: {_words(error)}")
+        case _:
+            return DisconnectError(f"the connection broke: {_words(error)}")
+
+
+def _words(error: BaseException) -> str:
+    """What the operating system or a library says, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return _first_line(text)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
