@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeAlias
 
-from .attempt import bugs_are_loud
+from .attempt import bug
 from .bundle import AioDownloadBundle, Status
 from .errors import DownloadError, PathError
 from .seen import Record, Seen
-from .storage.placement import Found, look, safe_path, sideways
+from .storage.placement import find, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 
@@ -36,12 +37,13 @@ class Candidate:
     FOLLOW = "follow"
     SETTLED = "settled"
 
-    __slots__ = ("bundle", "identity", "leader", "path", "turn", "verdict", "wanted")
+    __slots__ = ("bundle", "identity", "leader", "parent", "path", "turn", "verdict", "wanted")
 
     def __init__(self, bundle: AioDownloadBundle) -> None:
         self.bundle = bundle
         self.identity = b""
         self.path = ""
+        self.parent = ""
         self.wanted = ""
         self.turn = 0
         self.verdict = ""
@@ -75,17 +77,18 @@ class Admission:
         waiting = [candidate for candidate in candidates if self._prepare(candidate)]
         while waiting:
             recalled = await self._recall(waiting)
-            looking = [candidate for candidate in waiting if self._meet(candidate, recalled)]
-            waiting = []
-            if looking:
-                paths = [candidate.path for candidate in looking]
-                found = await self._workspace.disk.run(look, paths, both=self._strategy.skip_cached)
-                waiting = [one for one, there in zip(looking, found, strict=True) if self._moved(one, there)]
+            met = [candidate for candidate in waiting if self._meet(candidate, recalled)]
+            await self._survey(met)
+            waiting = [candidate for candidate in met if self._moved(candidate)]
+            if self._strategy.skip_cached and len(waiting) < len(met):
+                await self._find([candidate for candidate in met if candidate.verdict == Candidate.FETCH])
 
     def settled(self, candidate: Candidate) -> None:
         """The bundle has its outcome: others may have its path, and later ones of the same URL its results."""
         if candidate.verdict == Candidate.FETCH:
             self._leave(candidate)
+            if candidate.bundle.status is Status.DONE and candidate.bundle.size is not None:
+                self._workspace.places.written(candidate.path, candidate.parent)
             if candidate.bundle.status is not Status.CANCELLED:
                 self._seen.put(candidate.path, candidate.identity, candidate.bundle._results())
         if self._objects.get(id(candidate.bundle)) is candidate:
@@ -121,18 +124,26 @@ class Admission:
         bundle._start_afresh()
         try:
             url = bundle._parse()
-            with bugs_are_loud(bundle, "get_file_path"):
-                wanted = bundle.file_path if bundle.file_path is not None else self._strategy.get_file_path(bundle)
-                try:
-                    candidate.path = candidate.wanted = safe_path(wanted, self._strategy.home)
-                except PathError as error:
-                    return self._fail(candidate, error)
+            path = self._path(bundle)
         except DownloadError as error:
             return self._fail(candidate, error)
-        identity = [str(url), *(f"{name.lower()}:{value}" for name, value in sorted(bundle.headers.items()))]
-        text = "\n".join(identity).encode("utf-8", "surrogatepass")
-        candidate.identity = blake2b(text + b"\0" + (bundle._form() or b""), digest_size=16).digest()
+        candidate.path = candidate.wanted = path
+        candidate.parent = os.path.dirname(path)
+        candidate.identity = _identity(str(url), bundle)
         return True
+
+    def _path(self, bundle: AioDownloadBundle) -> str:
+        path: object = bundle.file_path
+        if path is None:
+            try:
+                path = self._strategy.get_file_path(bundle)
+                if not isinstance(path, str):
+                    raise TypeError(f"it must return a str, not {type(path).__name__}")
+            except DownloadError:
+                raise
+            except Exception as error:
+                raise bug(bundle, "get_file_path", error) from error
+        return safe_path(str(path), self._strategy.home)
 
     async def _recall(self, candidates: Sequence[Candidate]) -> _Records:
         """What the disk remembers of these paths; nearly always nothing is to be asked."""
@@ -154,29 +165,41 @@ class Admission:
                 candidate.bundle._take_results(record[1])
                 candidate.verdict = Candidate.SETTLED
                 return False
-            taken = path if record is not None else self._workspace.places.clash(path)
+            taken = path if record is not None else self._workspace.places.clash(path, candidate.parent)
             if taken is None:
                 self._flying[path] = candidate
-                self._workspace.places.take(path)
+                self._workspace.places.take(path, candidate.parent)
                 return True
             if not self._aside(candidate, taken, "another URL of this run is written there"):
                 return False
 
-    def _moved(self, candidate: Candidate, found: Found) -> bool:
+    async def _survey(self, candidates: Sequence[Candidate]) -> None:
+        """Look at the folders that are not known yet."""
+        places = self._workspace.places
+        parents = list({one.parent: None for one in candidates if not places.knows(one.parent)})
+        if parents:
+            places.learn(await self._workspace.disk.run(survey, parents))
+
+    def _moved(self, candidate: Candidate) -> bool:
         """Take in what the disk has; True if the candidate had to step aside and is to be looked at again."""
-        bundle = candidate.bundle
-        if found.taken is not None:
+        taken = self._workspace.places.in_the_way(candidate.path, candidate.parent)
+        if taken is not None:
             self._leave(candidate)
-            return self._aside(candidate, found.taken, f"{found.taken!r} is in the way")
-        if found.size is not None and self._strategy.skip_cached:
-            bundle._file_path, bundle.size, bundle.status = found.path, found.size, Status.CACHED
-            candidate.verdict = Candidate.SETTLED
-            self._leave(candidate)
-            self._seen.put(candidate.path, candidate.identity, bundle._results())
-            return False
-        bundle._file_path = candidate.path
+            return self._aside(candidate, taken, f"{taken!r} is in the way")
+        candidate.bundle._file_path = candidate.path
         candidate.verdict = Candidate.FETCH
         return False
+
+    async def _find(self, candidates: Sequence[Candidate]) -> None:
+        """Settle those whose files are there already."""
+        found = await self._workspace.disk.run(find, [candidate.path for candidate in candidates])
+        for candidate, file in zip(candidates, found, strict=True):
+            if file is not None:
+                bundle = candidate.bundle
+                bundle._file_path, bundle.size, bundle.status = file.path, file.size, Status.CACHED
+                self._leave(candidate)
+                self._seen.put(candidate.path, candidate.identity, bundle._results())
+                candidate.verdict = Candidate.SETTLED
 
     def _aside(self, candidate: Candidate, taken: str, reason: str) -> bool:
         """Give the candidate another path; False if it wants just this one, or has tried enough."""
@@ -187,12 +210,13 @@ class Admission:
             candidate.path = sideways(candidate.wanted, candidate.wanted, candidate.turn)
         else:
             candidate.path = candidate.wanted = sideways(candidate.path, taken, 1)
+        candidate.parent = os.path.dirname(candidate.path)
         return True
 
     def _leave(self, candidate: Candidate) -> None:
         if self._flying.get(candidate.path) is candidate:
             del self._flying[candidate.path]
-            self._workspace.places.give_back(candidate.path)
+            self._workspace.places.give_back(candidate.path, candidate.parent)
 
     def _follow(self, candidate: Candidate, leader: Candidate) -> bool:
         candidate.leader = leader
@@ -202,7 +226,16 @@ class Admission:
     def _fail(self, candidate: Candidate, error: DownloadError) -> bool:
         bundle = candidate.bundle
         bundle.error, bundle.status = error, Status.FAILED
-        if bundle.file_path is None and candidate.path:
+        if candidate.path:
             bundle._file_path = candidate.path
         candidate.verdict = Candidate.SETTLED
         return False
+
+
+def _identity(url: str, bundle: AioDownloadBundle) -> bytes:
+    """What makes two bundles the same request: URL, form data, headers."""
+    if not bundle.headers and not bundle.params:
+        return blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    headers = "\n".join(f"{name.lower()}:{value}" for name, value in sorted(bundle.headers.items()))
+    text = f"{url}\n{headers}\n".encode("utf-8", "surrogatepass")
+    return blake2b(text + (bundle._form() or b""), digest_size=16).digest()

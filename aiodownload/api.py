@@ -99,7 +99,9 @@ def _settings(download: AioDownload | None) -> AioDownload:
 def _blocking(iterable: Iterable[Any], url_map: UrlMap | None) -> Iterable[Any]:
     check_iterable(iterable, url_map)
     if isinstance(iterable, AsyncIterable):
-        raise UsageError("an async iterable needs the methods of AioDownload: async with AioDownload() as download: ...")
+        raise UsageError(
+            "an async iterable needs the methods of AioDownload: async with AioDownload() as download: ..."
+        )
     return iterable
 
 
@@ -299,9 +301,7 @@ class Bundles(Iterator[AioDownloadBundle]):
         self._watch = _outer_cancellation()
         context = contextvars.copy_context()
         feed = self._call.feed
-        self._reader = threading.Thread(
-            target=context.run, args=(feed.serve,), name="aiodownload-reader", daemon=True
-        )
+        self._reader = threading.Thread(target=context.run, args=(feed.serve,), name="aiodownload-reader", daemon=True)
         self._call.start()
         self._reader.start()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -20,14 +18,12 @@ from .errors import (
     CodingError,
     DownloadError,
     HomeError,
-    InvalidURLError,
     ResponseError,
     RetryAfterError,
     StatusError,
     StrategyError,
     TransportError,
 )
-from .redact import redact
 from .request.redirects import Hop, Trail
 from .request.response import Refuse, accept_response
 from .request.retry_after import retry_after
@@ -35,9 +31,9 @@ from .request.strategy import RequestStrategy
 from .storage.delivery import Delivery
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
-from .transport import Transport, transport_error
+from .transport import TRANSPORT_ERRORS, Transport, transport_error
 
-__all__ = ["Again", "Attempts", "Done", "Failed", "Permit", "Verdict", "bugs_are_loud"]
+__all__ = ["Again", "Attempts", "Done", "Failed", "Permit", "Verdict", "bug"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +58,7 @@ class Failed:
 
 Verdict: TypeAlias = Done | Again | Failed
 
+
 class Permit(Protocol):
     """The slot that a try holds."""
 
@@ -85,15 +82,11 @@ class _Failure:
     at_least: float = 0.0
 
 
-@contextmanager
-def bugs_are_loud(bundle: AioDownloadBundle | None, hook: str) -> Iterator[None]:
-    """Turn whatever a hook raises beyond its contract into a :class:`StrategyError`."""
-    try:
-        yield
-    except (StrategyError, HomeError):
-        raise
-    except Exception as error:
-        raise StrategyError(bundle, hook, f"{type(error).__name__}: {error}") from error
+def bug(bundle: AioDownloadBundle | None, hook: str, error: Exception) -> AioDownloadError:
+    """Return what to raise for an exception that is beyond the contract of a hook."""
+    if isinstance(error, (StrategyError, HomeError)):
+        return error
+    return StrategyError(bundle, hook, f"{type(error).__name__}: {error}")
 
 
 class Attempts:
@@ -145,7 +138,10 @@ class Attempts:
             response = await self._transport.ask(hop)
             try:
                 following = trail.follow(
-                    hop, response.status, response.headers.getall("Location", ()), cookies="Set-Cookie" in response.headers
+                    hop,
+                    response.status,
+                    response.headers.getall("Location", ()),
+                    cookies="Set-Cookie" in response.headers,
                 )
                 if following is None:
                     return await self._judge(bundle, hop.url, response, permit)
@@ -159,7 +155,7 @@ class Attempts:
         self, bundle: AioDownloadBundle, url: URL, response: aiohttp.ClientResponse, permit: Permit
     ) -> _Failure | None:
         bundle.http_status = response.status
-        bundle.final_url = redact(url)
+        bundle.final_url = str(url)  # without user and password, and percent-encoded
         bundle.response_headers = CIMultiDict(response.headers)
         reason = self._unsuccessful(bundle, response)
         if reason is not None:
@@ -168,25 +164,26 @@ class Attempts:
 
     def _unsuccessful(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse) -> str | None:
         """Why the response is not to be kept, or None."""
-        with bugs_are_loud(bundle, "assert_response"):
-            try:
-                self._request.assert_response(response)
-            except AssertionError as error:
-                return str(error) or f"status {response.status} {response.reason or ''}".rstrip()
+        try:
+            self._request.assert_response(response)
+        except AssertionError as error:
+            return str(error) or f"status {response.status} {response.reason or ''}".rstrip()
+        except Exception as error:
+            raise bug(bundle, "assert_response", error) from error
         verdict = accept_response(response.status)
         return verdict.reason if isinstance(verdict, Refuse) else None
 
-    def _refused(
-        self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, error: ResponseError
-    ) -> _Failure:
-        with bugs_are_loud(bundle, "retry"):
+    def _refused(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, refusal: ResponseError) -> _Failure:
+        try:
             retry = bool(self._request.retry(response))
+        except Exception as error:
+            raise bug(bundle, "retry", error) from error
         wait = retry_after(response.headers.getall("Retry-After", ()), time.time())
         limit = self._request.max_retry_after
         if retry and wait > limit:
-            told = f"{error}; the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
+            told = f"{refusal}; the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
             return _Failure(RetryAfterError(told, response.status, wait))
-        return _Failure(error, retry, wait)
+        return _Failure(refusal, retry, wait)
 
     async def _receive(
         self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, permit: Permit
@@ -203,20 +200,22 @@ class Attempts:
             return self._broken(bundle, error)
         except AioDownloadError as error:
             return _Failure(error)
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        except TRANSPORT_ERRORS as error:
             translation = transport_error(error, self._request.timeout)
             translation.__cause__ = error
             return self._broken(bundle, translation)
         except Exception as error:
-            raise StrategyError(bundle, "on_success", f"{type(error).__name__}: {error}") from error
+            raise bug(bundle, "on_success", error) from error
         return None
 
     def _broken(self, bundle: AioDownloadBundle, error: DownloadError) -> _Failure:
         """No usable response, or a broken body.  A POST is sent again only after a response that says so."""
         if bundle.params:
             return _Failure(error)
-        with bugs_are_loud(bundle, "retry_error"):
+        try:
             return _Failure(error, bool(self._request.retry_error(error)))
+        except Exception as mistake:
+            raise bug(bundle, "retry_error", mistake) from mistake
 
 
 def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
@@ -224,10 +223,12 @@ def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
 
     :raises StrategyError: if the answer is no finite number.
     """
-    with bugs_are_loud(bundle, "get_sleep_time"):
+    try:
         seconds = float(strategy.get_sleep_time(bundle))
         if not math.isfinite(seconds):
             raise ValueError(f"{seconds} is no number of seconds")
+    except Exception as error:
+        raise bug(bundle, "get_sleep_time", error) from error
     return max(0.0, seconds)
 
 
@@ -241,12 +242,3 @@ def _first_hop(bundle: AioDownloadBundle) -> Hop:
         url = url.with_user(None)
     body = bundle._form()
     return Hop("POST" if body is not None else "GET", url, headers, body)
-
-
-def check_url(bundle: AioDownloadBundle) -> InvalidURLError | None:
-    """Return what is wrong with the URL, or None."""
-    try:
-        bundle._parse()
-    except InvalidURLError as error:
-        return error
-    return None

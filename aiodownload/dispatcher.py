@@ -61,9 +61,10 @@ class Dispatcher:
         now = self._loop.time()
         while (entry := self.schedule.next(now)) is not None:
             entry.item.start()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         wake = self.schedule.wake_at(now)
-        if wake is not None:
-            self._timer = self._loop.call_at(wake, self._pump)
+        timer = self._timer
+        if timer is not None:
+            if timer.when() == wake and not timer.cancelled() and wake > now:
+                return
+            timer.cancel()
+        self._timer = None if wake is None else self._loop.call_at(wake, self._pump)

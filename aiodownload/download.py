@@ -17,7 +17,7 @@ from .bundle import AioDownloadBundle, Status
 from .dispatcher import Dispatcher
 from .errors import ConfigurationError, StrategyError, UsageError
 from .events import Observer, Watchers, checked_observers
-from .observers.logs import LogObserver, logger
+from .observers.logs import LogObserver, somebody_reads
 from .request.schedule import Schedule
 from .request.strategy import Lenient, RequestStrategy, check_request_settings
 from .run import Deliver, Engine, Run
@@ -191,7 +191,7 @@ class Live:
         check_download_settings(download)
         self._transport = Transport(settings.client, request.timeout)
         self._workspace = Workspace(download)
-        observers = (*settings.observers, LogObserver()) if logger.isEnabledFor(LogObserver.LEAST) else settings.observers
+        observers = (*settings.observers, LogObserver()) if somebody_reads() else settings.observers
         self._engine = Engine(
             request,
             download,
@@ -331,4 +331,3 @@ def _instance(value: S | None, kind: type[S], default: type[S], name: str) -> S:
         hint = f"; did you mean {value.__name__}()?" if isinstance(value, type) else ""
         raise ConfigurationError(f"{name} must be a {kind.__name__}, not {value!r}{hint}")
     return value
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["redact", "printable"]
+__all__ = ["printable", "redact"]
 
 # Everything between the scheme and the last "@" of the authority.  The raw text is matched, not a parsed
 # URL, because a URL that no parser takes must not give its password away either.

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from .admission import Admission, Candidate
-from .attempt import Again, Attempts, Failed, bugs_are_loud, sleep_time
+from .attempt import Again, Attempts, Failed, bug, sleep_time
 from .bundle import AioDownloadBundle, Status
-from .dispatcher import Dispatcher
+from .dispatcher import Dispatcher, Startable
 from .errors import AioDownloadError, UsageError
 from .events import Attempted, RetryScheduled, Settled, Watchers
 from .request.schedule import Entry
@@ -70,7 +70,7 @@ class _Job(Candidate):
         super().__init__(bundle)
         self.run = run
         self.index = index
-        self.entry: Entry[_Job] | None = None
+        self.entry: Entry[Startable] | None = None
         self.followers: list[_Job] = []
         self.began = 0.0
         self.over = False
@@ -318,8 +318,10 @@ class Run:
 
     async def _conclude(self, job: _Job, told: bool = False) -> None:
         if job.bundle.status is Status.FAILED and not told:
-            with bugs_are_loud(job.bundle, "on_fail"):
+            try:
                 await self.engine.download.on_fail(job.bundle)
+            except Exception as error:
+                raise bug(job.bundle, "on_fail", error) from error
         self._hand_over(job)
 
     def _hand_over(self, job: _Job) -> None:
@@ -389,4 +391,3 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]
             yield from _leaves(error)
         else:
             yield error
-

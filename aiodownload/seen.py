@@ -63,11 +63,15 @@ class Seen:
 
     def may_be_spilled(self, path: str) -> bool:
         """Whether :meth:`recall` may know ``path``; no means certainly not."""
-        return self._filter is not None and all(self._filter[spot >> 3] >> (spot & 7) & 1 for spot in _spots(_key(path)))
+        return self._filter is not None and all(
+            self._filter[spot >> 3] >> (spot & 7) & 1 for spot in _spots(_key(path))
+        )
 
     def mark_leaving(self) -> None:
         """Choose what goes to the disk next; on the event loop, before :meth:`spill`."""
-        self._leaving = {path: self._recent[path] for path, _ in zip(list(self._recent), range(self._batch), strict=False)}
+        self._leaving = {
+            path: self._recent[path] for path, _ in zip(list(self._recent), range(self._batch), strict=False)
+        }
         for path in self._leaving:
             del self._recent[path]
 
@@ -77,7 +81,9 @@ class Seen:
             self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = OFF")
             self._database.execute("PRAGMA cache_size = -2048")
-            self._database.execute("CREATE TABLE seen (path BLOB PRIMARY KEY, identity BLOB, results TEXT) WITHOUT ROWID")
+            self._database.execute(
+                "CREATE TABLE seen (path BLOB PRIMARY KEY, identity BLOB, results TEXT) WITHOUT ROWID"
+            )
         rows = [(_key(path), identity, _pack(results)) for path, (identity, results) in self._leaving.items()]
         self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", sorted(rows))

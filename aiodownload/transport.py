@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -27,7 +26,7 @@ from .errors import (
 )
 from .request.redirects import Hop
 
-__all__ = ["Client", "Transport", "checked_client", "transport_error"]
+__all__ = ["TRANSPORT_ERRORS", "Client", "Transport", "checked_client", "transport_error"]
 
 Client: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
 
@@ -119,7 +118,7 @@ class Transport:
         headers = {"Accept-Encoding": "identity", **hop.headers}
         if hop.body is not None:
             headers.setdefault("Content-Type", _FORM)
-        with translated(self._timeout, session):
+        try:
             return await session.request(
                 hop.method,
                 hop.url,
@@ -130,6 +129,12 @@ class Transport:
                 auto_decompress=False,
                 timeout=self._limits,
             )
+        except TRANSPORT_ERRORS as error:
+            raise transport_error(error, self._timeout) from error
+        except RuntimeError as error:
+            if session.closed:
+                raise UsageError("client: the ClientSession was closed while it was in use") from error
+            raise
 
 
 def _usable(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
@@ -167,17 +172,8 @@ class _BoundedResolver(AbstractResolver):
             await self._inner.close()
 
 
-@contextlib.contextmanager
-def translated(timeout: float, session: aiohttp.ClientSession) -> Iterator[None]:
-    """Turn what aiohttp and the operating system raise about a connection into a :class:`TransportError`."""
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError) as error:
-        raise transport_error(error, timeout) from error
-    except RuntimeError as error:
-        if session.closed:
-            raise UsageError("client: the ClientSession was closed while it was in use") from error
-        raise
+TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError)
+"""What aiohttp and the operating system raise about a connection."""
 
 
 def transport_error(error: BaseException, timeout: float) -> TransportError:

@@ -6,16 +6,24 @@ import logging
 
 from ..events import Event, RetryScheduled, Settled
 
-__all__ = ["LogObserver", "logger"]
+__all__ = ["LogObserver", "logger", "somebody_reads"]
 
 logger = logging.getLogger("aiodownload")
 logger.addHandler(logging.NullHandler())
 
 
+def somebody_reads() -> bool:
+    """Whether logging has been configured so that a line could arrive anywhere."""
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in at.handlers):
+            return logger.isEnabledFor(logging.WARNING)
+        at = at.parent if at.propagate else None
+    return False
+
+
 class LogObserver:
     """Write an INFO line per settled bundle and per retry, a WARNING for a failure."""
-
-    LEAST = logging.WARNING
 
     def on_event(self, event: Event) -> None:
         """Write the line, if anybody reads it."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
     from ..errors import DownloadError
 
-__all__ = ["BackOff", "Lenient", "RequestStrategy", "RequestSettings"]
+__all__ = ["BackOff", "Lenient", "RequestSettings", "RequestStrategy"]
 
 # The statuses that say "later": RFC 9110 section 15.5.9 (408), RFC 8470 (425), RFC 6585 (429), RFC 9110
 # sections 15.6.1-5 (5xx), and 520-524 as content delivery networks use them (seen by curl, pip, aria2 #1229).

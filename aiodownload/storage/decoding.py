@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -105,8 +106,7 @@ class _Brotli:
     name = "br"
 
     def __init__(self) -> None:
-        import brotli
-
+        brotli = importlib.import_module("brotli")
         self._inner = brotli.Decompressor()
         self._error = brotli.error
 
@@ -149,10 +149,9 @@ class _Zstd:
 
 def _zstd_module() -> Any:
     try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # Python 3.14
+        return importlib.import_module("compression.zstd")  # Python 3.14
     except ImportError:
-        from backports import zstd
-    return zstd
+        return importlib.import_module("backports.zstd")
 
 
 def _engine(name: str) -> _Engine:

@@ -40,10 +40,12 @@ class _Framing:
 
     @classmethod
     def of(cls, response: ClientResponse) -> _Framing:
-        if "Transfer-Encoding" in response.headers:  # it overrides Content-Length (RFC 9112 section 6.1)
-            return cls(None, "chunked" in response.headers["Transfer-Encoding"].lower())
-        values = {value.strip() for field in response.headers.getall("Content-Length", ()) for value in field.split(",")}
-        value = values.pop() if len(values) == 1 else ""
+        headers = response.headers
+        coding = headers.get("Transfer-Encoding")
+        if coding is not None:  # it overrides Content-Length (RFC 9112 section 6.1)
+            return cls(None, "chunked" in coding.lower())
+        # aiohttp has refused what is no number, and two different ones.
+        value = headers.get("Content-Length", "").partition(",")[0].strip()
         return cls(int(value) if value.isascii() and value.isdigit() else None, False)
 
     @property
@@ -112,7 +114,9 @@ class Delivery:
 
     def _coding(self, path: str) -> Decoder | None:
         headers = self._response.headers
-        names = codings(headers.getall("Content-Encoding", ()))
+        if "Content-Encoding" not in headers:
+            return None
+        names = codings(headers.getall("Content-Encoding"))
         if not names or kept_as_sent(path, headers.get("Content-Type", "")):
             return None
         return self._decoder(names)
@@ -122,15 +126,18 @@ class Delivery:
         return Decoder(names, strategy.max_bytes, strategy.max_ratio)
 
     async def _pour(self, sink: Sink, chunk_size: int, limit: int | None, decoder: Decoder | None) -> None:
+        if decoder is not None:
+            async for chunk in self._chunks(chunk_size):
+                for data in decoder.feed(chunk):
+                    await sink.write(data)
+            decoder.finish()
+            return
         stored = 0
         async for chunk in self._chunks(chunk_size):
-            for data in (chunk,) if decoder is None else decoder.feed(chunk):
-                stored += len(data)
-                if limit is not None and stored > limit:
-                    raise TooLargeError(stored, limit)
-                await sink.write(data)
-        if decoder is not None:
-            decoder.finish()
+            stored += len(chunk)
+            if limit is not None and stored > limit:
+                raise TooLargeError(stored, limit)
+            await sink.write(chunk)
 
     async def _chunks(self, chunk_size: int) -> AsyncIterator[bytes]:
         """The body as sent, in chunks of at most ``chunk_size`` bytes, counted against the declared length."""

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-from aiofiles.ospath import wrap
+from aiofiles.os import wrap
 
 __all__ = ["Disk"]
 

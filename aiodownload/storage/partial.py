@@ -19,9 +19,17 @@ __all__ = ["PartialFile", "partial_name"]
 # close, rename.
 BATCH = 1 << 20
 
-# 0600 until the file is whole and gets its own name: nobody else reads or writes half a file (curl CVE-2022-32207).
+# While a body comes in over several trips, nobody else reads or writes half a file (curl CVE-2022-32207).  One that
+# makes a single trip has its final mode at once.
 _PRIVATE = 0o600
-_FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = (
+    os.O_CREAT
+    | os.O_EXCL
+    | os.O_WRONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 def partial_name(name: str, mark: str = "") -> str:
@@ -97,19 +105,20 @@ class PartialFile:
     def _store(self, chunks: list[bytes]) -> None:
         with self._lock:
             if not self._ended:
-                self._append(chunks)
+                self._append(chunks, whole=False)
 
     def _publish(self, chunks: list[bytes]) -> int:
         with self._lock:
             if self._ended:
                 raise DiskError(self.path, None, "finish")
-            handle, partial = self._append(chunks)
+            one_trip = self._handle is None
+            handle, partial = self._append(chunks, whole=True)
             action = "finish"
             try:
                 # Counted bytes and the size on disk agree, and errors of close() count.
                 if os.fstat(handle).st_size != self._size:
                     raise DiskError(self.path, None, "finish")
-                if hasattr(os, "fchmod") and self._mode != _PRIVATE:
+                if not one_trip and hasattr(os, "fchmod"):
                     os.fchmod(handle, self._mode)
                 self._handle = None
                 os.close(handle)
@@ -120,10 +129,11 @@ class PartialFile:
                 raise DiskError(self.path, error.errno, action) from error
             return self._size
 
-    def _append(self, chunks: list[bytes]) -> tuple[int, str]:
+    def _append(self, chunks: list[bytes], *, whole: bool) -> tuple[int, str]:
+        """Write ``chunks``; they are the ``whole`` body if nothing was written before."""
         try:
             if self._handle is None or self._partial is None:
-                self._handle, self._partial = _create(self.path)
+                self._handle, self._partial = _create(self.path, self._mode if whole else _PRIVATE)
             for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
@@ -146,15 +156,15 @@ class PartialFile:
             self._ended = True
 
 
-def _create(path: str) -> tuple[int, str]:
+def _create(path: str, mode: int) -> tuple[int, str]:
     """Make the partial file for ``path`` and the folders above it; return its descriptor and path."""
     folder, name = os.path.split(path)
     partial = os.path.join(folder, partial_name(name))
     for _ in range(8):
         try:
-            return os.open(partial, _FLAGS, _PRIVATE), partial
+            return os.open(partial, _FLAGS, mode), partial
         except FileNotFoundError:
             os.makedirs(folder, exist_ok=True)
         except FileExistsError:
             partial = os.path.join(folder, partial_name(name, secrets.token_hex(6)))
-    return os.open(partial, _FLAGS, _PRIVATE), partial
+    return os.open(partial, _FLAGS, mode), partial

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import unquote
 
 from yarl import URL
@@ -39,7 +40,9 @@ def url_to_path(url: URL, form: bytes | None = None) -> tuple[str, ...]:
     :param form: the form data of a POST (bytes), which then counts as part of the identity.
     """
     *folders, last = url.raw_path.split("/")[1:] or [""]
-    return (_host(url), *map(_folder, folders), _file(last, url.raw_query_string, form))
+    # "+" is in no host name and needs no quoting in any shell.
+    port = "" if url.is_default_port() else f"+{url.port}"
+    return (_host(url.raw_host or "", port), *map(_folder, folders), _file(last, url.raw_query_string, form))
 
 
 def alternate(name: str, path: str, turn: int) -> str:
@@ -53,15 +56,14 @@ def alternate(name: str, path: str, turn: int) -> str:
     return _marked(stem, f"{path}\0{turn}", extension)
 
 
-def _host(url: URL) -> str:
-    host = url.raw_host or ""
-    # "+" is in no host name and needs no quoting in any shell.
-    port = "" if url.is_default_port() else f"+{url.port}"
+@lru_cache(1024)
+def _host(host: str, port: str) -> str:
     if _PLAIN.fullmatch(host) and not _is_device(host) and len(host) + len(port) <= MAX_NAME:
         return host + port
     return _marked(_clean(host.replace(":", "_")), host + port, port)
 
 
+@lru_cache(4096)
 def _folder(segment: str) -> str:
     if _is_plain(segment):
         return segment.replace("%20", " ")

@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from ..errors import PathError
 from .paths import alternate, is_below
 
-__all__ = ["Found", "Places", "look", "sideways", "safe_path"]
+__all__ = ["Found", "Places", "Survey", "find", "safe_path", "sideways", "survey"]
 
+_MOST_KNOWN = 4096  # folders remembered; then they are looked at anew
+_THERE = "/"  # no name of a folder: marks a folder in which a file was published
 _LONGEST = 4095  # bytes in a path on Linux (PATH_MAX); elsewhere the disk tells
 
 
-def safe_path(path: object, home: str) -> str:
+def safe_path(path: str, home: str) -> str:
     """Return ``path`` absolute and normalised; a relative one lies below ``home``.
 
     :raises PathError: for one that leaves ``home``, steps upwards, or that no file system takes.
     """
-    if not isinstance(path, str):
-        raise TypeError(f"a file path must be a str, not {type(path).__name__}")
     if not path or "\0" in path:
         raise PathError(path, "it is empty or holds a NUL character")
-    if ".." in path.replace("\\", "/").split("/"):
+    if ".." in path and ".." in path.replace("\\", "/").split("/"):
         raise PathError(path, "it holds '..'; a path may only lead downwards")
-    whole = os.path.normpath(os.path.join(home, path))
-    if not os.path.isabs(path) and not is_below(whole, home):
-        raise PathError(path, f"it does not lie below {home!r}")
     if path.endswith(("/", os.sep)):
         raise PathError(path, "it names a folder; give it a file name")
-    if len(os.fsencode(whole)) > _LONGEST:
+    whole = os.path.normpath(os.path.join(home, path))
+    if whole == home or not (os.path.isabs(path) or is_below(whole, home)):
+        raise PathError(path, f"it does not lie below {home!r}")
+    if len(whole) > _LONGEST or (not whole.isascii() and len(os.fsencode(whole)) > _LONGEST):
         raise PathError(path, f"it is longer than {_LONGEST} bytes")
     return whole
 
@@ -50,96 +50,157 @@ def _folders(path: str) -> Iterator[str]:
         path = folder
 
 
-class Places:
-    """The paths that are being written to, so that no two bundles meet in one.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the disk has in a folder, as far as names can clash.
 
-    Paths that are settled need no entry: they are on the disk, where :func:`look` sees them.
+    :param blocked: the file (a path) that stands where this folder or one above it should be, or None.
+    :param folders: names of the folders in it.
+    """
+
+    blocked: str | None
+    folders: set[str]
+
+
+class Places:
+    """Which paths are taken: by bundles that are under way, and on the disk.
+
+    Each folder is looked at once, not each file.  All of this is memory; :func:`survey` and :func:`find` do the looking.
     """
 
     def __init__(self) -> None:
         self._files: set[str] = set()
         self._parents: Counter[str] = Counter()
-        self._folders: Counter[str] = Counter()
+        self._above: Counter[str] = Counter()
+        self._known: dict[str, Survey] = {}
+        self._surveyed: set[str] = set()
 
-    def clash(self, path: str) -> str | None:
-        """Return what of ``path`` is taken: itself, a folder above it that is a file, or None."""
-        if path in self._folders or path in self._files:
+    def clash(self, path: str, parent: str) -> str | None:
+        """Return what of ``path`` is taken by another bundle: itself, a folder above it that is a file, or None."""
+        if path in self._above or path in self._files:
             return path
-        if os.path.dirname(path) in self._parents:
+        if parent in self._parents:
             return None
         return next((folder for folder in _folders(path) if folder in self._files), None)
 
-    def take(self, path: str) -> None:
+    def take(self, path: str, parent: str) -> None:
         """Keep ``path`` until :meth:`give_back`."""
         self._files.add(path)
-        parent = os.path.dirname(path)
         self._parents[parent] += 1
         if self._parents[parent] == 1:
-            self._folders.update(_folders(path))
+            self._above.update(_folders(path))
 
-    def give_back(self, path: str) -> None:
+    def give_back(self, path: str, parent: str) -> None:
         """Let others have ``path``."""
         self._files.discard(path)
-        parent = os.path.dirname(path)
         self._parents[parent] -= 1
         if not self._parents[parent]:
             del self._parents[parent]
-            self._folders.subtract(_folders(path))
             for folder in _folders(path):
-                if not self._folders[folder]:
-                    del self._folders[folder]
+                self._above[folder] -= 1
+                if not self._above[folder]:
+                    del self._above[folder]
+
+    def knows(self, parent: str) -> bool:
+        """Whether the folder has been surveyed."""
+        return parent in self._known
+
+    def learn(self, surveys: dict[str, Survey]) -> None:
+        """Take in what :func:`survey` found."""
+        if len(self._known) + len(surveys) > _MOST_KNOWN:
+            self._known.clear()
+            self._surveyed.clear()
+        self._known.update(surveys)
+        for parent in surveys:
+            self._surveyed.add(parent)
+            self._surveyed.update(_folders(parent))
+
+    def in_the_way(self, path: str, parent: str) -> str | None:
+        """Return what on the disk is in the way of a file at ``path``: a folder of that name, a file above it, or None."""
+        known = self._known.get(parent)
+        if known is None:
+            return None
+        if known.blocked is not None:
+            return known.blocked
+        return path if known.folders and os.path.basename(path) in known.folders else None
+
+    def written(self, path: str, parent: str) -> None:
+        """A file was published: its folders are there now, and it is no folder."""
+        known = self._known.get(parent)
+        if known is None or _THERE not in known.folders:
+            self._made(parent)
+        if path in self._surveyed:
+            self._known = {one: there for one, there in self._known.items() if not is_below(one, path) and one != path}
+
+    def _made(self, parent: str) -> None:
+        if parent in self._known:
+            self._known[parent].folders.add(_THERE)
+        for folder in (parent, *_folders(parent)):
+            above = self._known.get(os.path.dirname(folder))
+            if above is not None:
+                above.folders.add(os.path.basename(folder))
+
+
+def survey(parents: Sequence[str]) -> dict[str, Survey]:
+    """Look at folders.  Blocks.
+
+    :param parents: absolute paths.
+    """
+    return {parent: _survey(parent) for parent in parents}
+
+
+def _survey(parent: str) -> Survey:
+    try:
+        with os.scandir(parent) as entries:
+            return Survey(None, {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)})
+    except NotADirectoryError:
+        return Survey(_file_above(parent), set())
+    except (OSError, ValueError):
+        return Survey(None, set())
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the disk has for a path.
+    """A file that is there.
 
-    :param taken: the component (a path) that is in the way, or None.
-    :param path: where the file would be or is.
-    :param size: bytes of a file that is there, or None.
+    :param path: where.
+    :param size: its bytes.
     """
 
-    taken: str | None
     path: str
-    size: int | None
+    size: int
 
 
-def look(paths: Sequence[str], *, both: bool) -> list[Found]:
-    """See what is on the disk.  Blocks.
+def find(paths: Sequence[str]) -> list[Found | None]:
+    """See which files are there, also under the names that they get when their own is taken.  Blocks.
 
     :param paths: absolute paths.
-    :param both: look also under the names that a file gets when its own is taken.
     """
-    return [_look(path, both) for path in paths]
+    return [_find(path) for path in paths]
 
 
-def _look(path: str, both: bool) -> Found:
-    found = _look_at(path)
-    if both and found.size is None:
-        for component in (path, *_folders(path)):
-            if not os.path.basename(component):
-                break
-            other = _look_at(sideways(path, component, 1))
-            if other.size is not None:
-                return other
-    return found
+def _find(path: str) -> Found | None:
+    if (found := _file_at(path)) is not None:
+        return found
+    for component in (path, *_folders(path)):
+        if not os.path.basename(component):
+            break
+        if (found := _file_at(sideways(path, component, 1))) is not None:
+            return found
+    return None
 
 
-def _look_at(path: str) -> Found:
+def _file_at(path: str) -> Found | None:
     try:
         state = os.lstat(path)
-    except NotADirectoryError:
-        return Found(_file_above(path), path, None)
     except (OSError, ValueError):
-        return Found(None, path, None)
-    if stat.S_ISDIR(state.st_mode):
-        return Found(path, path, None)
-    return Found(None, path, state.st_size if stat.S_ISREG(state.st_mode) else None)
+        return None
+    return Found(path, state.st_size) if stat.S_ISREG(state.st_mode) else None
 
 
 def _file_above(path: str) -> str | None:
-    """The highest component above ``path`` that is there and no folder."""
-    for folder in reversed(list(_folders(path))):
+    """The highest of ``path`` and the folders above it that is there and no folder."""
+    for folder in (*reversed(list(_folders(path))), path):
         if not os.path.isdir(folder):
             return folder if os.path.lexists(folder) else None
     return None

@@ -51,7 +51,7 @@ class DownloadStrategy:
         max_ratio: float | None = 200,
     ) -> None:
         self.chunk_size = chunk_size
-        self.home = home  # type: ignore[assignment]
+        self.home = home
         self.skip_cached = skip_cached
         self.max_bytes = max_bytes
         self.max_ratio = max_ratio

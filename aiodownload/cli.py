@@ -1,0 +1,203 @@
+"""The command line: ``get`` and ``demo`` (extra ``cli``)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+from rich.console import Console
+
+from ._version import __version__
+from .api import each
+from .bundle import AioDownloadBundle, Status
+from .download import AioDownload
+from .errors import AioDownloadError, ConfigurationError, HomeError
+from .redact import printable, redact
+from .request.strategy import BackOff, Lenient, RequestSettings, RequestStrategy
+from .storage.strategy import DownloadStrategy
+
+__all__ = ["command"]
+
+ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+STRATEGIES: dict[str, type[Lenient] | type[BackOff]] = {"lenient": Lenient, "backoff": BackOff}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="aiodownload")
+def command() -> None:
+    """Asynchronous requests and downloads without thinking about it.
+
+    \b
+    Exit codes: 0 all done or cached, 1 some failed, 2 wrong usage or an unusable folder, 130 interrupted.
+    """
+
+
+@command.command()
+@click.argument("urls", nargs=-1, metavar="[URL]...")
+@click.option(
+    "-i", "--input", "lists", multiple=True, type=click.File("r", lazy=True), metavar="FILE",
+    help="Read URLs from FILE, one a line; - is standard input. Blank lines and lines that start with # are skipped.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", "home", type=click.Path(file_okay=False, path_type=Path), default=Path(), metavar="DIR",
+    help="Folder for the files, made if missing.  [default: the current directory]",
+)  # fmt: skip
+@click.option(
+    "--strategy", type=click.Choice(sorted(STRATEGIES)), default="lenient", show_default=True,
+    help="How to ask: lenient waits 60 s between tries, backoff 0.5, 1, 2, 4 ... 60 s.",
+)  # fmt: skip
+@click.option("--concurrent", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 2]")
+@click.option(
+    "--max-attempts", type=click.IntRange(min=0), metavar="N",
+    help="Tries per URL in total.  [default: 5, backoff 10]",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=float, metavar="SECONDS", help="Longest silence before a try is given up.  [default: 60]"
+)
+@click.option(
+    "--max-retry-after", type=float, metavar="SECONDS",
+    help="Longest wait that a server may ask for.  [default: 3600]",
+)  # fmt: skip
+@click.option("--skip-cached", is_flag=True, help="Leave files alone that are there already.")
+@click.option(
+    "--max-bytes", type=click.IntRange(min=0), metavar="N", help="Most bytes of one file.  [default: no limit]"
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per settled URL on standard output.")
+@click.pass_context
+def get(
+    context: click.Context,
+    /,
+    urls: tuple[str, ...],
+    lists: tuple[TextIO, ...],
+    home: Path,
+    strategy: str,
+    as_json: bool,
+    skip_cached: bool,
+    max_bytes: int | None,
+    **numbers: Any,
+) -> None:
+    """Download URLs.
+
+    Each URL becomes a file below the folder, named after its host and path.  Whatever happens, no wrong or half file
+    appears under that name, and a failed URL leaves an older file as it was.
+    """
+    if not urls and not lists:
+        raise click.UsageError("give at least one URL, or -i FILE")
+    try:
+        download = AioDownload(
+            download_strategy=DownloadStrategy(home=home, skip_cached=skip_cached, max_bytes=max_bytes),
+            request_strategy=_request_strategy(strategy, numbers),
+        )
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from error
+    context.exit(_fetch(_listed(urls, lists), download, as_json))
+
+
+@command.command()
+@click.option(
+    "-o", "--output", "home", type=click.Path(file_okay=False, path_type=Path), default=None, metavar="DIR",
+    help="Folder for the files.  [default: a new temporary folder]",
+)  # fmt: skip
+@click.pass_context
+def demo(context: click.Context, /, home: Path | None) -> None:
+    """Download from a server full of trouble.
+
+    Starts a server of its own on this machine, with files that are flaky, slow, missing, cut short, moved or compressed,
+    downloads them all as a swarm, and shows what became of each kind.
+    """
+    from .demo import run_demo
+
+    context.exit(ALL_DONE if run_demo(home, Console()) else SOME_FAILED)
+
+
+def _request_strategy(name: str, numbers: dict[str, Any]) -> RequestStrategy:
+    given = {key: value for key, value in numbers.items() if value is not None}
+    attempts = given.pop("max_attempts", None)
+    settings: RequestSettings = given  # type: ignore[assignment]
+    kind = STRATEGIES[name]
+    return kind(**settings) if attempts is None else kind(attempts, **settings)
+
+
+def _listed(urls: Iterable[str], lists: Iterable[TextIO]) -> Iterator[str]:
+    """The URLs of the command line, then those of the files, a line at a time."""
+    yield from urls
+    for lines in lists:
+        for line in lines:
+            text = line.strip()
+            if text and not text.startswith("#"):
+                yield text
+
+
+def _fetch(urls: Iterator[str], download: AioDownload, as_json: bool) -> int:
+    """Download, say what becomes of each, and return the exit code."""
+    tally = _Tally()
+    try:
+        for bundle in each(urls, download=download):
+            tally.add(bundle, as_json)
+    except KeyboardInterrupt as interrupt:
+        for bundle in getattr(interrupt, "settled", ()):
+            tally.add(bundle, as_json)
+        tally.report("interrupted: ")
+        return INTERRUPTED
+    except HomeError as error:
+        return _wrong(error)
+    except (OSError, UnicodeError) as error:  # of an input file
+        tally.report()
+        return _wrong(error)
+    except AioDownloadError as error:
+        return _wrong(error)
+    tally.report()
+    return SOME_FAILED if tally.failed else ALL_DONE
+
+
+def _wrong(error: Exception) -> int:
+    click.echo(f"aiodownload: {printable(str(error))}", err=True)
+    return WRONG_USAGE
+
+
+class _Tally:
+    """What became of the URLs so far."""
+
+    def __init__(self) -> None:
+        self.done = self.cached = self.failed = self.bytes = 0
+
+    def add(self, bundle: AioDownloadBundle, as_json: bool) -> None:
+        """Count one bundle and write its line."""
+        self.done += bundle.status is Status.DONE
+        self.cached += bundle.status is Status.CACHED
+        self.failed += not bundle.ok
+        self.bytes += (bundle.size or 0) if bundle.status is Status.DONE else 0
+        if as_json:
+            sys.stdout.write(json.dumps(as_object(bundle), ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            reason = f" ({bundle.error})" if bundle.error is not None else ""
+            click.echo(f"{bundle.status.value}: {redact(bundle.url)} -> {bundle.file_path}{reason}", err=True)
+
+    def report(self, prefix: str = "") -> None:
+        """One line for all."""
+        click.echo(
+            f"{prefix}{self.done} done ({self.bytes} bytes), {self.cached} cached, {self.failed} failed", err=True
+        )
+
+
+def as_object(bundle: AioDownloadBundle) -> dict[str, Any]:
+    """What ``--json`` writes for a bundle."""
+    return {
+        "url": redact(bundle.url),
+        "ok": bundle.ok,
+        "status": bundle.status.value,
+        "attempts": bundle.attempts,
+        "http_status": bundle.http_status,
+        "final_url": bundle.final_url,
+        "file_path": bundle.file_path,
+        "size": bundle.size,
+        "verified": bundle.verified.value,
+        "elapsed": round(bundle.elapsed, 6),
+        "error": None if bundle.error is None else str(bundle.error),
+    }

@@ -1,0 +1,142 @@
+"""Fixtures: real servers on loopback, quick strategies, and a guard against blocking calls on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+from blockbuster import BlockBuster, blockbuster_ctx
+from servers import FaultServer
+
+from aiodownload import AioDownload, AioDownloadBundle, BackOff, DownloadStrategy, Lenient, RequestStrategy
+
+
+class Quick(Lenient):
+    """Lenient's answers without its waits: so that a test of a retry takes no minute."""
+
+    def get_sleep_time(self, bundle: AioDownloadBundle) -> float:
+        return 0
+
+
+class MockedResponse(aiohttp.ClientResponse):
+    """What aioresponses lacks for aiohttp 3.14: it does not give ``stream_writer``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("stream_writer", None)
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """A server that answers as it is told."""
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture
+def other_server() -> Iterator[FaultServer]:
+    """A second one: another origin."""
+    with FaultServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody trusts until told to."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA) -> Iterator[FaultServer]:
+    """A server with a certificate for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with FaultServer(context) as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder for the files."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def quick(home: Path) -> Callable[..., AioDownload]:
+    """Makes an AioDownload that keeps below ``home``, two requests at once, up to five tries, and no waits."""
+
+    def make(
+        request: RequestStrategy | None = None, download: DownloadStrategy | None = None, **more: Any
+    ) -> AioDownload:
+        return AioDownload(
+            download_strategy=download or DownloadStrategy(home=home),
+            request_strategy=request or Quick(timeout=5),
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def bundle() -> AioDownloadBundle:
+    return AioDownloadBundle("http://test.example.com/get-some-data")
+
+
+@pytest.fixture
+def lenient() -> Lenient:
+    return Lenient()
+
+
+@pytest.fixture
+def back_off() -> BackOff:
+    return BackOff()
+
+
+@pytest.fixture
+def mocked_response_class() -> type[aiohttp.ClientResponse]:
+    return MockedResponse
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster | None]:
+    """Blocking calls on an event loop raise; a disk call of aiodownload on the loop would fail the test."""
+    with blockbuster_ctx("aiodownload") as guard:
+        yield guard
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No thread of aiodownload outlives its test."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("aiodownload")]
+    for thread in left:
+        thread.join(2)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+@pytest.fixture
+def files(home: Path) -> Callable[[], dict[str, bytes]]:
+    """Every file below home: its path relative to home's host folder, and its bytes."""
+
+    def read() -> dict[str, bytes]:
+        found = {}
+        for folder, _, names in os.walk(home):
+            for name in names:
+                path = Path(folder, name)
+                found["/".join(path.relative_to(home).parts[1:])] = path.read_bytes()
+        return found
+
+    return read
+
+
+def run_in_loop(coroutine: Any) -> Any:
+    """Run a coroutine on a fresh loop."""
+    return asyncio.run(coroutine)

@@ -1,0 +1,387 @@
+"""What can go wrong on the wire: each fault is a retry or a failed bundle with a readable error, and hurts nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import shake_128
+
+import aiohttp
+import pytest
+import trustme
+from conftest import Quick
+from servers import Connection, FaultServer, Request, Script, chunked, cut, drop, ok, raw, reset, slow, stall
+
+import aiodownload
+from aiodownload import (
+    AioDownload,
+    AioDownloadBundle,
+    BodyError,
+    ConnectError,
+    DisconnectError,
+    ProtocolError,
+    ResolveError,
+    RetryScheduled,
+    StallError,
+    Status,
+    TLSError,
+    TransportError,
+)
+
+BODY = shake_128(b"body").digest(200_000)
+GOOD = b"the other URL's file"
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def header_flood() -> Script:
+    """Header lines without end, one write after the other."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        await connection.send(HEAD)
+        for number in range(1_000_000):
+            await connection.send(b"X-%d: and one more\r\n" % number * 100)
+        return False
+
+    return script
+
+
+def interim_flood() -> Script:
+    """Interim answers (102) without end."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        for _ in range(1_000_000):
+            await connection.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+        return False
+
+    return script
+
+
+FAULTS: dict[str, tuple[Script, type[TransportError]]] = {
+    "reset before an answer": (reset(), DisconnectError),
+    "empty reply": (drop(), DisconnectError),
+    "closed within the head": (raw(HEAD + b"Content-Le"), DisconnectError),
+    "reset within the body": (cut(BODY, 70_000, rst=True), BodyError),
+    "cut body with a length": (cut(BODY, 70_000), BodyError),
+    "cut just before the last byte": (cut(BODY, len(BODY) - 1), BodyError),
+    "no byte of the body": (cut(BODY, 0), BodyError),
+    "cut chunked body": (chunked(BODY, end=False), BodyError),
+    "cut within a chunk": (raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nffff\r\nabc"), BodyError),
+    "broken chunk size": (raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"), TransportError),
+    "silence before the head": (stall(), StallError),
+    "silence within the body": (stall(BODY, 70_000), StallError),
+    "silence after the head": (stall(BODY, 0), StallError),
+    "garbage": (raw(b"\x00\x01\x02 what is this\r\n\r\n"), ProtocolError),
+    "another protocol": (raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), ProtocolError),
+    "NUL in a header": (raw(HEAD + b"X: a\x00b\r\nContent-Length: 1\r\n\r\nx"), ProtocolError),
+    "two lengths": (raw(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxy"), ProtocolError),
+    "negative length": (raw(HEAD + b"Content-Length: -1\r\n\r\n"), ProtocolError),
+    "length with a plus": (raw(HEAD + b"Content-Length: +5\r\n\r\nabcde"), ProtocolError),
+    "length that is no number": (raw(HEAD + b"Content-Length: 0x5\r\n\r\nabcde"), ProtocolError),
+    "large head": (raw(HEAD + b"X-Large: " + b"x" * 100_000 + b"\r\nContent-Length: 1\r\n\r\nx"), ProtocolError),
+    "header flood": (header_flood(), ProtocolError),
+}
+
+
+def readable(error: object) -> bool:
+    """Whether the error's text is one line that a person may read on a terminal."""
+    text = str(error)
+    return 8 < len(text) < 400 and text.isprintable() and "Traceback" not in text and "object at 0x" not in text
+
+
+def assert_failed(bundle: AioDownloadBundle, error: type[TransportError], attempts: int) -> None:
+    assert bundle.status is Status.FAILED
+    assert isinstance(bundle.error, error)
+    assert readable(bundle.error)
+    assert bundle.attempts == attempts
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_fails_its_bundle_only(
+    fault: str, server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """A fault that stays ends in a failed bundle with an error of its class after all tries; other URLs are fetched."""
+    script, error = FAULTS[fault]
+    bad = server.on("/bad", script)
+    good = [server.on(f"/good{number}", ok(GOOD)) for number in range(4)]
+    first, *others = aiodownload.swarm([bad, *good], quick(Quick(max_attempts=2, timeout=0.3)))
+    assert_failed(first, error, 2)
+    assert all(bundle.ok for bundle in others)
+    assert files() == {f"good{number}": GOOD for number in range(4)}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_transient_fault_ends_with_the_right_file(
+    fault: str, server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """Fewer faults than tries: the file is right, and the error of the earlier try is gone."""
+    script, error = FAULTS[fault]
+    told: list[BaseException] = []
+
+    class Noting:
+        def on_event(self, event: object) -> None:
+            if isinstance(event, RetryScheduled):
+                told.append(event.error)
+
+    # Within one try, aiohttp itself asks once more after a connection that closed without an answer.
+    scripts = [script] * (2 if error is DisconnectError else 1)
+    url = server.on("/f", *scripts, ok(BODY))
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=2, timeout=0.3), observers=[Noting()]))
+    assert bundle.ok
+    assert (bundle.error, bundle.attempts, bundle.size) == (None, 2, len(BODY))
+    assert len(told) == 1
+    assert isinstance(told[0], error)
+    assert files() == {"f": BODY}
+
+
+def test_many_faults_in_turn(
+    server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """One fault after the other on the same URL, one fewer than tries: the file is right."""
+    scripts = [script for script, _ in FAULTS.values()]
+    urls = [server.on(f"/{turn}", *scripts[turn::4], ok(BODY)) for turn in range(4)]
+    bundles = aiodownload.swarm(urls, quick(Quick(concurrent=4, max_attempts=len(scripts) // 4 + 2, timeout=0.3)))
+    assert [bundle.ok for bundle in bundles] == [True] * 4
+    assert files() == {str(turn): BODY for turn in range(4)}
+
+
+@pytest.mark.parametrize(
+    "fault", ["reset before an answer", "empty reply", "cut body with a length", "silence before the head", "garbage"]
+)
+def test_post_is_not_sent_again(fault: str, server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """A POST that broke may have been carried out, so it is made once."""
+    script, error = FAULTS[fault]
+    bundle = AioDownloadBundle(server.on("/form", script), params={"pay": "1"})
+    aiodownload.one(bundle, quick(Quick(max_attempts=5, timeout=0.3)))
+    assert_failed(bundle, error, 1)
+    assert [request.method for request in server.requests] == ["POST"]
+
+
+def test_name_without_an_address(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """A name that cannot be resolved (RFC 6761 keeps .invalid for that) is a ResolveError that shows the name."""
+    good = server.on("/good", ok(GOOD))
+    bad, other = aiodownload.swarm(["http://nowhere.invalid/f", good], quick(Quick(max_attempts=2, timeout=0.5)))
+    assert_failed(bad, ResolveError, 2)
+    assert "nowhere.invalid" in str(bad.error)
+    assert other.ok
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port where nobody listens, and nobody else can begin to."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def test_refused_connection(closed_port: int, server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """A refused connection is a ConnectError that is tried again."""
+    good = server.on("/good", ok(GOOD))
+    bad, other = aiodownload.swarm([f"http://127.0.0.1:{closed_port}/f", good], quick(Quick(max_attempts=3)))
+    assert_failed(bad, ConnectError, 3)
+    assert other.ok
+
+
+def test_redirect_to_a_refused_connection(
+    closed_port: int, server: FaultServer, quick: Callable[..., AioDownload]
+) -> None:
+    """The fault of a redirect's target counts like one of the URL, and each try starts at the URL."""
+    url = server.on("/f", raw(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\n\r\n" % closed_port))
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=3)))
+    assert_failed(bundle, ConnectError, 3)
+    assert len(server.asked("/f")) == 3
+
+
+# TLS
+
+
+def trusting(authority: trustme.CA) -> Callable[[], aiohttp.ClientSession]:
+    """A client factory that trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+
+
+def test_untrusted_certificate_is_tried_once(
+    tls_server: FaultServer, server: FaultServer, quick: Callable[..., AioDownload]
+) -> None:
+    """A certificate that is refused will be refused again: one try, no request, no fallback."""
+    bad, other = aiodownload.swarm([tls_server.url("/f"), server.on("/good", ok(GOOD))], quick())
+    assert_failed(bad, TLSError, 1)
+    assert "certificate" in str(bad.error)
+    assert isinstance(bad.error, TLSError)
+    assert not bad.error.transient
+    assert (tls_server.connections, tls_server.requests) == (0, [])
+    assert other.ok
+
+
+def test_certificate_for_another_name_is_refused(
+    tls_server: FaultServer, authority: trustme.CA, quick: Callable[..., AioDownload]
+) -> None:
+    """The authority is trusted, but the certificate speaks of another host: one try."""
+    bundle = aiodownload.one(tls_server.url("/f", host="localhost"), quick(client=trusting(authority)))
+    assert_failed(bundle, TLSError, 1)
+    assert tls_server.requests == []
+
+
+def test_trusted_certificate(
+    tls_server: FaultServer,
+    authority: trustme.CA,
+    files: Callable[[], dict[str, bytes]],
+    quick: Callable[..., AioDownload],
+) -> None:
+    """With the authority trusted by the client that the factory makes, the same server gives its file."""
+    bundle = aiodownload.one(tls_server.on("/f", ok(BODY)), quick(client=trusting(authority)))
+    assert bundle.ok
+    assert files() == {"f": BODY}
+
+
+@pytest.mark.parametrize(
+    "fault", ["reset within the body", "cut body with a length", "cut chunked body", "empty reply"]
+)
+def test_fault_within_tls(
+    fault: str, tls_server: FaultServer, authority: trustme.CA, home: object, quick: Callable[..., AioDownload]
+) -> None:
+    """A connection that breaks within TLS fails its bundle like one without."""
+    script, _ = FAULTS[fault]
+    url = tls_server.on("/f", script)
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=2, timeout=0.5), client=trusting(authority)))
+    assert_failed(bundle, TransportError, 2)
+
+
+@contextlib.contextmanager
+def plain_server() -> Iterator[int]:
+    """What a usual web server does on its http port with whatever is no HTTP: 400, and close."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        client.recv(4096)
+                        client.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def test_https_spoken_to_a_http_port(quick: Callable[..., AioDownload]) -> None:
+    """An https URL of a server that speaks plain HTTP is a TLSError, never a request without TLS."""
+    with plain_server() as port:
+        bundle = aiodownload.one(f"https://127.0.0.1:{port}/f", quick(Quick(max_attempts=2, timeout=2)))
+    assert_failed(bundle, TLSError, 2)
+
+
+def test_http_spoken_to_a_https_port(tls_server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """An http URL of a TLS port fails readably, whatever the port answers."""
+    url = tls_server.url("/f").replace("https:", "http:")
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=2, timeout=1)))
+    assert_failed(bundle, TransportError, 2)
+    assert tls_server.requests == []
+
+
+def test_silence_of_a_tls_server_before_the_handshake(quick: Callable[..., AioDownload]) -> None:
+    """A port that takes the connection and never answers the handshake is given up after `timeout`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/f"
+        bundle = aiodownload.one(url, quick(Quick(max_attempts=2, timeout=0.3)))
+    assert_failed(bundle, TransportError, 2)
+    assert bundle.elapsed < 3
+
+
+# Time
+
+
+def test_slow_but_steady_body_is_no_stall(
+    server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """`timeout` is time without progress: a body that takes longer in all, byte after byte, is whole at the first try."""
+    url = server.on("/f", slow(BODY, 9, 0.1))
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=1, timeout=0.4)))
+    assert bundle.ok
+    assert bundle.elapsed > 0.8
+    assert files() == {"f": BODY}
+
+
+def test_total_timeout_of_a_callers_session_does_not_count(
+    server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """A session with a total timeout of its own, as aiohttp's default has one, does not cut a download short."""
+
+    def impatient() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2))
+
+    url = server.on("/f", slow(BODY, 5, 0.1))
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=1, timeout=5), client=impatient))
+    assert bundle.ok
+    assert files() == {"f": BODY}
+
+
+@pytest.mark.parametrize("script", [stall(), stall(BODY, 70_000)], ids=["head", "body"])
+def test_stall_ends_after_timeout(script: Script, server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """A silent server is left after `timeout` seconds, not before and not much later, and the error names them."""
+    bundle = aiodownload.one(server.on("/f", script), quick(Quick(max_attempts=1, timeout=0.5)))
+    assert_failed(bundle, StallError, 1)
+    assert 0.5 <= bundle.elapsed < 2.5
+    assert "0.5 s" in str(bundle.error)
+
+
+async def test_endless_interim_answers_are_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """A server that only ever says "102 Processing" holds a slot for a bounded time, though it is never silent."""
+    url = server.on("/f", interim_flood())
+    async with asyncio.timeout(6):
+        bundle = await quick(Quick(max_attempts=1, timeout=0.3)).one(url)
+    assert_failed(bundle, TransportError, 1)
+
+
+async def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """A head that comes byte by byte and never ends holds a slot for a bounded time, though it is never silent."""
+
+    async def drip(request: Request, connection: Connection) -> bool:
+        await connection.send(HEAD + b"X-Slow: ")
+        while True:
+            await connection.send(b"x")
+            await asyncio.sleep(0.02)
+
+    url = server.on("/f", drip)
+    async with asyncio.timeout(6):
+        bundle = await quick(Quick(max_attempts=1, timeout=0.3)).one(url)
+    assert_failed(bundle, TransportError, 1)
+
+
+def test_dead_kept_alive_connection(
+    server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """A server that closes a connection right after saying it would stay costs no bundle anything."""
+
+    async def hang_up(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: keep-alive\r\n\r\nbody")
+        return False
+
+    server.default = hang_up
+    bundles = aiodownload.swarm([server.url(f"/{number}") for number in range(30)], quick())
+    assert all(bundle.ok for bundle in bundles)
+    assert files() == {str(number): b"body" for number in range(30)}
+
+
+def test_all_faults_in_one_swarm(
+    server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
+) -> None:
+    """All faults and as many good URLs side by side: each URL has its own outcome, and the run none but those."""
+    urls = []
+    for number, (script, _) in enumerate(FAULTS.values()):
+        urls += [server.on(f"/bad{number}", script), server.on(f"/good{number}", ok(GOOD))]
+    bundles = asyncio.run(quick(Quick(concurrent=8, max_attempts=2, timeout=0.5)).swarm(urls))
+    assert [bundle.url for bundle in bundles] == urls
+    assert [bundle.ok for bundle in bundles] == [False, True] * len(FAULTS)
+    for bundle, (_, error) in zip(bundles[::2], FAULTS.values(), strict=True):
+        assert isinstance(bundle.error, error)
+    assert files() == {f"good{number}": GOOD for number in range(len(FAULTS))}
