@@ -24,6 +24,8 @@ The floor plan, from the entrance inwards; imports point only downwards:
 =================  ====================================================================
 """
 
+from types import FunctionType
+
 from ._version import __version__
 from .api import each, one, swarm
 from .bundle import AioDownloadBundle, Status, Verified
@@ -104,9 +106,6 @@ __all__ = [
 
 # Reprs, tracebacks and pickles speak of aiodownload.X, wherever X is written down.
 for _name in __all__:
-    if isinstance(_public := globals()[_name], type) or callable(_public):
-        try:
-            _public.__module__ = "aiodownload"
-        except AttributeError:  # a union of types
-            pass
+    if isinstance(_public := globals()[_name], type | FunctionType):
+        _public.__module__ = "aiodownload"
 del _name, _public

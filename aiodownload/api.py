@@ -1,7 +1,7 @@
 """one(), each() and swarm(): the blocking facade, and the only place that starts an event loop or a thread.
 
-The loop runs in a thread of its own, so that a call works the same in a script, in a thread, in a notebook, and inside an
-event loop that already runs.  No signal handler is touched: Ctrl-C reaches the thread that waits here as
+The loop runs in a thread of its own, so that a call works the same in a script, in a thread, in a notebook, and
+inside an event loop that already runs.  No signal handler is touched: Ctrl-C reaches the thread that waits here as
 the KeyboardInterrupt that Python makes of it.
 """
 

@@ -107,8 +107,8 @@ def get(
 def demo(context: click.Context, /, home: Path | None) -> None:
     """Download from a server full of trouble.
 
-    Starts a server of its own on this machine, with files that are flaky, slow, missing, cut short, moved or compressed,
-    downloads them all as a swarm, and shows what became of each kind.
+    Starts a server of its own on this machine, with files that are flaky, slow, missing, cut short, moved or
+    compressed, downloads them all as a swarm, and shows what became of each kind.
     """
     from .demo import run_demo
 

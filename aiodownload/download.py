@@ -35,13 +35,13 @@ Self = TypeVar("Self", bound="AioDownload")
 class AioDownload:
     """Downloads, with a client, a :class:`DownloadStrategy` and a :class:`RequestStrategy`.
 
-    Making one opens nothing and needs no event loop.  Enter it with ``async with`` to use it in a coroutine, or hand it to
-    :func:`one`, :func:`each` or :func:`swarm`.  It can be used for many runs, one after another, and pickles if its
-    strategies and its client do.
+    Making one opens nothing and needs no event loop.  Enter it with ``async with`` to use it in a coroutine, or
+    hand it to :func:`one`, :func:`each` or :func:`swarm`.  It can be used for many runs, one after another, and pickles
+    if its strategies and its client do.
 
     :param client: an :class:`aiohttp.ClientSession`, which is used and never closed, or a callable without
-        arguments that makes one, which is called on entering and whose session is closed on leaving.  None for a session
-        of our own.
+        arguments that makes one, which is called on entering and whose session is closed on leaving.  None for a
+        session of our own.
     :param download_strategy: what to keep (default: :class:`DownloadStrategy`).
     :param request_strategy: how to ask (default: :class:`Lenient`).
     :param observers: told of every :data:`Event`.
@@ -220,9 +220,7 @@ class Live:
     async def try_once(self, bundle: AioDownloadBundle) -> None:
         """One try, at once."""
         engine = self._engine
-        if bundle.file_path is None:
-            bundle._file_path = engine.download.get_file_path(bundle)
-        bundle._file_path = safe_path(bundle.file_path, engine.download.home)
+        bundle._file_path = safe_path(bundle.file_path or engine.download.get_file_path(bundle), engine.download.home)
         verdict = await engine.attempts.one(bundle, _Free())
         if isinstance(verdict, Done):
             bundle.status = Status.DONE

@@ -319,6 +319,7 @@ class DiskError(DownloadError):
 
     @property
     def reason(self) -> str:
+        """``"disk_full"``, or the symbol of the operating system's error."""
         if self.errno in _DISK_FULL:
             return "disk_full"
         return _errno.errorcode.get(self.errno, "disk_error") if self.errno is not None else "disk_error"

@@ -38,12 +38,13 @@ class Feed:
         self._closed = False
         self._error: Exception | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._news: asyncio.Event | None = None
+        self._news: asyncio.Event
+        self._on_loop = False
 
     async def read(self, most: int) -> list[AioDownloadBundle]:
         """Wait for the next bundles; see :class:`~aiodownload.source.Source`."""
-        if self._news is None:
-            self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        if not self._on_loop:
+            self._loop, self._news, self._on_loop = asyncio.get_running_loop(), asyncio.Event(), True
         bundles = self._take(most, False)
         if not bundles and not self._ended:
             timer = self._loop.call_later(PATIENCE, self._news.set)
@@ -57,7 +58,6 @@ class Feed:
 
     def _take(self, most: int, urgent: bool) -> list[AioDownloadBundle]:
         """Return what there is; if nothing, let the reader read ``most`` and say when: at the first, or when done."""
-        assert self._news is not None
         with self._turn:
             bundles = [self._bundles.popleft() for _ in range(min(most, len(self._bundles)))]
             if not bundles:
@@ -108,5 +108,5 @@ class Feed:
                 self._notify()
 
     def _notify(self) -> None:
-        if self._news is not None and not self._loop.is_closed():
+        if self._on_loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._news.set)

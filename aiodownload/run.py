@@ -70,7 +70,7 @@ class _Job(Candidate):
         super().__init__(bundle)
         self.run = run
         self.index = index
-        self.entry: Entry[Startable] | None = None
+        self.entry: Entry[Startable]
         self.followers: list[_Job] = []
         self.began = 0.0
         self.over = False
@@ -81,7 +81,6 @@ class _Job(Candidate):
         self.run.start(self)
 
     async def pace(self) -> None:
-        assert self.entry is not None
         await self.run.engine.dispatcher.pace(self.entry.spacing)
 
     def free(self) -> None:
@@ -115,7 +114,7 @@ class Run:
         self._source_error: Exception | None = None
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
-        self._group: asyncio.TaskGroup | None = None
+        self._group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
         self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
         engine.runs.add(self)
@@ -248,7 +247,6 @@ class Run:
 
     def start(self, job: _Job) -> None:
         """Called by the dispatcher, which has given the job a slot."""
-        assert self._group is not None
         if not job.bundle.attempts:
             job.began = asyncio.get_running_loop().time()
         trying = self._try(job)
@@ -290,7 +288,6 @@ class Run:
             return
         if self.engine.watchers:
             self.engine.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
-        assert job.entry is not None
         self.engine.dispatcher.submit(job.entry, again.delay)
         self.look_for_room()
 
@@ -299,7 +296,6 @@ class Run:
     def _finish_soon(self, job: _Job) -> None:
         """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
         if job.bundle.status is Status.FAILED:
-            assert self._group is not None
             self._group.create_task(self._finish(job))
         else:
             self._hand_over(job)
@@ -336,7 +332,7 @@ class Run:
         self._deliver(job.index, job.bundle)
         self.look_for_room()
         self._look_for_end()
-        if self._admission.overflows and self._group is not None:
+        if self._admission.overflows:
             self._group.create_task(self._admission.spill())
 
     def _forget(self, job: _Job) -> None:

@@ -45,8 +45,8 @@ def checked_client(client: object) -> None:
 class Transport:
     """The sessions of one entered AioDownload.
 
-    Requests to the caller's origin go through the caller's session, or one made here.  Once a redirect has led to another
-    origin, a second session on the same connector takes over, which has none of the first one's headers,
+    Requests to the caller's origin go through the caller's session, or one made here.  Once a redirect has led to
+    another origin, a second session on the same connector takes over, which has none of the first one's headers,
     cookies or credentials (RFC 9110 section 15.4).
 
     :param client: the caller's session, a factory for one, or None.
@@ -57,7 +57,7 @@ class Transport:
         self._client = client
         self._timeout = timeout
         self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession
         self._stranger: aiohttp.ClientSession | None = None
         self._owned = False
 
@@ -81,7 +81,7 @@ class Transport:
         """Close what was opened here; a caller's session stays open."""
         if self._stranger is not None:
             await self._stranger.close()
-        if self._session is not None and self._owned:
+        if self._owned:
             await self._session.close()
 
     def _own_session(self) -> aiohttp.ClientSession:
@@ -96,7 +96,6 @@ class Transport:
     def _stranger_session(self) -> aiohttp.ClientSession:
         if self._stranger is None:
             home = self._session
-            assert home is not None
             self._stranger = aiohttp.ClientSession(
                 connector=home.connector,
                 connector_owner=False,
@@ -113,7 +112,6 @@ class Transport:
 
         :raises TransportError: if no usable head comes.
         """
-        assert self._session is not None
         session = self._session if hop.trusted else self._stranger_session()
         headers = {"Accept-Encoding": "identity", **hop.headers}
         if hop.body is not None:
@@ -177,44 +175,70 @@ TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLE
 
 
 def transport_error(error: BaseException, timeout: float) -> TransportError:
-    """Return our exception for one of the transport, the most specific first.
+    """Return our exception for one of the transport.
 
     :param error: what aiohttp or the operating system raised.
     :param timeout: the seconds that a :class:`StallError` speaks of.
     """
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return ResolveError(f"the name {error.host!r} has no address: {_words(error.os_error)}")
-        case aiohttp.ClientConnectorCertificateError():
-            return TLSError(f"the certificate of {error.host!r} is refused: {_words(error.certificate_error)}", False)
-        case aiohttp.ServerFingerprintMismatch():
-            return TLSError("the certificate's fingerprint is not the expected one", False)
-        case aiohttp.ClientConnectorSSLError():
-            return TLSError(f"no TLS connection to {error.host!r}: {_words(error.os_error)}")
-        case aiohttp.ClientProxyConnectionError():
-            return ConnectError(f"no connection to the proxy: {_words(error.os_error)}")
-        case aiohttp.ClientConnectorError():
-            return ConnectError(f"no connection to {error.host!r}: {_words(error.os_error)}")
-        case aiohttp.ConnectionTimeoutError():
-            return StallError(f"no connection for {timeout:g} s")
-        case TimeoutError():
-            return StallError(f"nothing arrived for {timeout:g} s")
-        case aiohttp.ServerDisconnectedError():
-            return DisconnectError("the server closed the connection without a whole answer")
-        case aiohttp.ClientPayloadError():
-            return BodyError(f"the body is not whole: {_words(error.__cause__ or error)}")
-        case aiohttp.ClientHttpProxyError():
-            return ConnectError(f"the proxy answered {error.status} {error.message}")
-        case aiohttp.ContentTypeError():
-            return TransportError(f"the body is not what was expected: {error.message}", False)
-        case aiohttp.ClientResponseError():
-            return ProtocolError(f"the answer is no valid HTTP: {_first_line(error.message)}")
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return TransportError("aiohttp refuses the URL", False)
-        case ssl.SSLError():
-            return TLSError(f"the TLS connection broke: {_words(error)}")
-        case _:
-            return DisconnectError(f"the connection broke: {_words(error)}")
+    return next(translate(error, timeout) for kind, translate in _TRANSLATIONS if isinstance(error, kind))
+
+
+_Translate: TypeAlias = Callable[[Any, float], TransportError]
+
+# The most specific first: the first row that fits is taken.
+_TRANSLATIONS: tuple[tuple[type[BaseException], _Translate], ...] = (
+    (
+        aiohttp.ClientConnectorDNSError,
+        lambda error, _: ResolveError(f"the name {error.host!r} has no address: {_words(error.os_error)}"),
+    ),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        lambda error, _: TLSError(
+            f"the certificate of {error.host!r} is refused: {_words(error.certificate_error)}", False
+        ),
+    ),
+    (
+        aiohttp.ServerFingerprintMismatch,
+        lambda error, _: TLSError("the certificate's fingerprint is not the expected one", False),
+    ),
+    (
+        aiohttp.ClientConnectorSSLError,
+        lambda error, _: TLSError(f"no TLS connection to {error.host!r}: {_words(error.os_error)}"),
+    ),
+    (
+        aiohttp.ClientProxyConnectionError,
+        lambda error, _: ConnectError(f"no connection to the proxy: {_words(error.os_error)}"),
+    ),
+    (
+        aiohttp.ClientConnectorError,
+        lambda error, _: ConnectError(f"no connection to {error.host!r}: {_words(error.os_error)}"),
+    ),
+    (aiohttp.ConnectionTimeoutError, lambda _, timeout: StallError(f"no connection for {timeout:g} s")),
+    (TimeoutError, lambda _, timeout: StallError(f"nothing arrived for {timeout:g} s")),
+    (
+        aiohttp.ServerDisconnectedError,
+        lambda error, _: DisconnectError("the server closed the connection without a whole answer"),
+    ),
+    (
+        aiohttp.ClientPayloadError,
+        lambda error, _: BodyError(f"the body is not whole: {_words(error.__cause__ or error)}"),
+    ),
+    (
+        aiohttp.ClientHttpProxyError,
+        lambda error, _: ConnectError(f"the proxy answered {error.status} {error.message}"),
+    ),
+    (
+        aiohttp.ContentTypeError,
+        lambda error, _: TransportError(f"the body is not what was expected: {error.message}", False),
+    ),
+    (
+        aiohttp.ClientResponseError,
+        lambda error, _: ProtocolError(f"the answer is no valid HTTP: {_first_line(error.message)}"),
+    ),
+    (aiohttp.InvalidURL, lambda error, _: TransportError("aiohttp refuses the URL", False)),
+    (ssl.SSLError, lambda error, _: TLSError(f"the TLS connection broke: {_words(error)}")),
+    (BaseException, lambda error, _: DisconnectError(f"the connection broke: {_words(error)}")),
+)
 
 
 def _words(error: BaseException) -> str:

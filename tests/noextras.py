@@ -1,4 +1,6 @@
-"""Run by tox without any extra: the core works, and the command line says what it lacks.  No test framework is there."""
+"""Run by tox without any extra: the core works, and the command line says what it lacks.
+
+No test framework is there."""
 
 from __future__ import annotations
 

@@ -198,8 +198,8 @@ def each_path(answer: Callable[[Request], Script]) -> Script:
 class FaultServer:
     """Answers with scripts; notes every request.
 
-    ``on(path, first, second, …)`` gives the answers to the first request for the path, the second, and so on; the last one
-    is repeated.  Other paths are answered by ``default``, which is a 404.
+    ``on(path, first, second, …)`` gives the answers to the first request for the path, the second, and so on; the
+    last one is repeated.  Other paths are answered by ``default``, which is a 404.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:

@@ -65,7 +65,8 @@ class Survey:
 class Places:
     """Which paths are taken: by bundles that are under way, and on the disk.
 
-    Each folder is looked at once, not each file.  All of this is memory; :func:`survey` and :func:`find` do the looking.
+    Each folder is looked at once, not each file.  All of this is memory; :func:`survey` and :func:`find` do the
+    looking.
     """
 
     def __init__(self) -> None:
@@ -116,7 +117,7 @@ class Places:
             self._surveyed.update(_folders(parent))
 
     def in_the_way(self, path: str, parent: str) -> str | None:
-        """Return what on the disk is in the way of a file at ``path``: a folder of that name, a file above it, or None."""
+        """Return what on the disk is in the way at ``path``: a folder of that name, a file above it, or None."""
         known = self._known.get(parent)
         if known is None:
             return None
