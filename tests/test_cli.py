@@ -1,0 +1,175 @@
+"""The command line, as a user types it: exit codes, input lists, JSON lines, and the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from servers import FaultServer, ok, redirect, stall, status
+
+pytest.importorskip("click", reason="the extra cli is not installed")
+
+
+def aiodownload(*arguments: str, text: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    return subprocess.run(
+        [sys.executable, "-m", "aiodownload", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        timeout=50,
+    )
+
+
+def test_get_writes_below_the_current_folder(server: FaultServer, tmp_path: Path) -> None:
+    """Without options the files go below the current folder, and the exit code is 0."""
+    url = server.on("/a/b.txt", ok(b"hello"))
+    done = aiodownload("get", url, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"127.0.0.1+{server.port}" / "a" / "b.txt").read_bytes() == b"hello"
+    assert done.stdout == ""
+    assert "File written" in done.stderr
+    assert "1 done (5 bytes), 0 cached, 0 failed" in done.stderr
+
+
+def test_one_failure_is_exit_code_1(server: FaultServer, tmp_path: Path) -> None:
+    """A failed URL is told with its reason, the others are kept, and the exit code is 1."""
+    good = server.on("/good", ok(b"x"))
+    done = aiodownload("get", good, server.url("/missing"), "nonsense", "-o", str(tmp_path))
+    assert done.returncode == 1
+    assert "status 404" in done.stderr
+    assert "only http:// and https:// are fetched" in done.stderr
+    assert "1 done (1 bytes), 0 cached, 2 failed" in done.stderr
+
+
+def test_lists_from_a_file_and_from_stdin(server: FaultServer, tmp_path: Path) -> None:
+    """-i reads a file and - standard input; blank lines and comments are skipped; arguments come along."""
+    urls = [server.on(f"/{index}", ok(b"%d" % index)) for index in range(4)]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# a comment\n\n{urls[0]}\r\n   {urls[1]}  \n", encoding="utf-8")
+    out = tmp_path / "out"
+    arguments = ["get", urls[2], "-i", str(listed), "-i", "-", "-o", str(out), "--concurrent", "4"]
+    done = aiodownload(*arguments, text=f"\n#x\n{urls[3]}\n")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["0", "1", "2", "3"]
+
+
+def test_json_lines(server: FaultServer, tmp_path: Path) -> None:
+    """--json writes one object per settled URL to standard output, and nothing else."""
+    good = server.on("/good", redirect("/there"))
+    server.on("/there", ok(b"12345"))
+    done = aiodownload("get", "--json", "-o", str(tmp_path), good.replace("//", "//user:secret@"), server.url("/gone"))
+    rows = {row["url"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1
+    assert "secret" not in done.stdout + done.stderr
+    first, second = rows[good], rows[server.url("/gone")]
+    wanted = {"ok": True, "status": "File written", "attempts": 1, "http_status": 200, "size": 5, "error": None}
+    assert {key: first[key] for key in wanted} == wanted
+    assert first["final_url"] == server.url("/there")
+    assert Path(first["file_path"]).read_bytes() == b"12345"
+    assert (second["ok"], second["http_status"], second["size"]) == (False, 404, None)
+    assert "404" in second["error"]
+
+
+def test_skip_cached(server: FaultServer, tmp_path: Path) -> None:
+    """--skip-cached makes no request for a file that is there."""
+    url = server.on("/a", ok(b"x"))
+    aiodownload("get", url, "-o", str(tmp_path))
+    done = aiodownload("get", url, "-o", str(tmp_path), "--skip-cached", "--strategy", "backoff")
+    assert done.returncode == 0
+    assert "Cache hit" in done.stderr
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["get"], "give at least one URL"),
+        (["get", "-i", "/no/such/list"], "/no/such/list"),
+        (["get", "http://127.0.0.1/", "--timeout", "-1"], "timeout must be a number above 0"),
+        (["get", "http://127.0.0.1/", "--concurrent", "0"], "--concurrent"),
+        (["get", "http://127.0.0.1/", "--strategy", "rude"], "--strategy"),
+        (["get", "http://127.0.0.1/", "--no-such-option"], "--no-such-option"),
+        (["fetch"], "fetch"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], says: str) -> None:
+    """A wrong call says what is wrong, on standard error, and exits with 2."""
+    done = aiodownload(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unusable_home_is_exit_code_2(server: FaultServer, tmp_path: Path) -> None:
+    """A folder that cannot be used ends the call before any request."""
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    done = aiodownload("get", server.on("/a", ok(b"x")), "-o", str(tmp_path / "file" / "below"))
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr
+    assert server.requests == []
+
+
+def test_help_names_every_option() -> None:
+    """--help explains the commands and the exit codes."""
+    assert "Exit codes" in aiodownload("--help").stdout
+    told = aiodownload("get", "--help").stdout
+    for option in ("--input", "--output", "--strategy", "--concurrent", "--json", "--skip-cached", "--max-bytes"):
+        assert option in told
+
+
+def test_version() -> None:
+    """--version tells it."""
+    assert "1." in aiodownload("--version").stdout
+
+
+def test_interrupted_is_exit_code_130(server: FaultServer, tmp_path: Path) -> None:
+    """Ctrl-C ends get within its grace, with 130, what was done kept, and nothing half under a final name."""
+    urls = [server.on("/good", ok(b"x")), server.on("/hangs", stall(b"y" * 100, at=50))]
+    with subprocess.Popen(
+        [sys.executable, "-m", "aiodownload", "get", "-o", str(tmp_path), *urls], stderr=subprocess.PIPE, text=True
+    ) as running:
+        until = time.monotonic() + 20
+        while len(server.requests) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "interrupted: 1 done" in told
+    assert "Traceback" not in told
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["good"]
+
+
+def test_a_retry_after_beyond_the_limit_ends_at_once(server: FaultServer, tmp_path: Path) -> None:
+    """--max-retry-after is obeyed, and the reason is told."""
+    url = server.on("/later", status(503, Retry_After="500"))
+    done = aiodownload("get", url, "-o", str(tmp_path), "--max-retry-after", "100")
+    assert done.returncode == 1
+    assert "500 s" in done.stderr
+
+
+def test_demo(tmp_path: Path) -> None:
+    """The demo ends with the table of what became of each kind, all right files, and exit code 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aiodownload", "demo", "-o", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything came out as it should" in done.stdout
+    for kind in ("plain", "cut short once", "missing (404)", "redirected in a circle"):
+        assert kind in done.stdout
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 248
+    assert not [path for path in files if path.name.endswith(".part")]
