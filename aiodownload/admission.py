@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -37,12 +37,13 @@ class Candidate:
     FOLLOW = "follow"
     SETTLED = "settled"
 
-    __slots__ = ("bundle", "identity", "leader", "parent", "path", "turn", "verdict", "wanted")
+    __slots__ = ("bundle", "identity", "key", "leader", "parent", "path", "turn", "verdict", "wanted")
 
     def __init__(self, bundle: AioDownloadBundle) -> None:
         self.bundle = bundle
         self.identity = b""
         self.path = ""
+        self.key = ""
         self.parent = ""
         self.wanted = ""
         self.turn = 0
@@ -62,6 +63,7 @@ class Admission:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._strategy: DownloadStrategy = workspace.strategy
+        self._fold: Callable[[str], str] = str  # until home is known: as spelled
         self._seen = Seen()
         self._flying: dict[str, Candidate] = {}
         self._objects: dict[int, Candidate] = {}
@@ -73,7 +75,7 @@ class Admission:
         :raises HomeError: if the folder for the files cannot be used.
         """
         if not reads_by_itself(self._strategy):
-            await self._workspace.home()
+            self._fold = (await self._workspace.home()).folded
         waiting = [candidate for candidate in candidates if self._prepare(candidate)]
         while waiting:
             recalled = await self._recall(waiting)
@@ -88,9 +90,9 @@ class Admission:
         if candidate.verdict == Candidate.FETCH:
             self._leave(candidate)
             if candidate.bundle.status is Status.DONE and candidate.bundle.size is not None:
-                self._workspace.places.written(candidate.path, candidate.parent)
+                self._workspace.places.written(candidate.key, candidate.parent)
             if candidate.bundle.status is not Status.CANCELLED:
-                self._seen.put(candidate.path, candidate.identity, candidate.bundle._results())
+                self._seen.put(candidate.key, candidate.identity, candidate.bundle._results())
         if self._objects.get(id(candidate.bundle)) is candidate:
             del self._objects[id(candidate.bundle)]
 
@@ -127,10 +129,16 @@ class Admission:
             path = self._path(bundle)
         except DownloadError as error:
             return self._fail(candidate, error)
-        candidate.path = candidate.wanted = path
-        candidate.parent = os.path.dirname(path)
+        candidate.wanted = path
+        self._set_path(candidate, path)
         candidate.identity = _identity(str(url), bundle)
         return True
+
+    def _set_path(self, candidate: Candidate, path: str) -> None:
+        """Give the candidate a path, and note how the file system compares it and its folder."""
+        candidate.path = path
+        candidate.key = self._fold(path)
+        candidate.parent = os.path.dirname(candidate.key)
 
     def _path(self, bundle: AioDownloadBundle) -> str:
         path: object = bundle.file_path
@@ -149,26 +157,26 @@ class Admission:
         """What the disk remembers of these paths; nearly always nothing is to be asked."""
         if not self._seen.spilled:
             return {}
-        paths = [one.path for one in candidates if self._seen.get(one.path) is None]
+        paths = [one.key for one in candidates if self._seen.get(one.key) is None]
         doubtful = [path for path in paths if self._seen.may_be_spilled(path)]
         return await self._workspace.disk.run(self._seen.recall, doubtful) if doubtful else {}
 
     def _meet(self, candidate: Candidate, recalled: _Records) -> bool:
         """Compare with what this run has met; True if a place on the disk is still to be looked for."""
         while True:
-            path = candidate.path
-            flying = self._flying.get(path)
+            key = candidate.key
+            flying = self._flying.get(key)
             if flying is not None and flying.identity == candidate.identity:
                 return self._follow(candidate, flying)
-            record = self._seen.get(path) or recalled.get(path)
+            record = self._seen.get(key) or recalled.get(key)
             if record is not None and record[0] == candidate.identity:
                 candidate.bundle._take_results(record[1])
                 candidate.verdict = Candidate.SETTLED
                 return False
-            taken = path if record is not None else self._workspace.places.clash(path, candidate.parent)
+            taken = 0 if record is not None else self._workspace.places.clash(key, candidate.parent)
             if taken is None:
-                self._flying[path] = candidate
-                self._workspace.places.take(path, candidate.parent)
+                self._flying[key] = candidate
+                self._workspace.places.take(key, candidate.parent)
                 return True
             if not self._aside(candidate, taken, "another URL of this run is written there"):
                 return False
@@ -176,16 +184,16 @@ class Admission:
     async def _survey(self, candidates: Sequence[Candidate]) -> None:
         """Look at the folders that are not known yet."""
         places = self._workspace.places
-        parents = list({one.parent: None for one in candidates if not places.knows(one.parent)})
+        parents = {one.parent: os.path.dirname(one.path) for one in candidates if not places.knows(one.parent)}
         if parents:
-            places.learn(await self._workspace.disk.run(survey, parents))
+            places.learn(await self._workspace.disk.run(survey, parents, self._fold))
 
     def _moved(self, candidate: Candidate) -> bool:
         """Take in what the disk has; True if the candidate had to step aside and is to be looked at again."""
-        taken = self._workspace.places.in_the_way(candidate.path, candidate.parent)
+        taken = self._workspace.places.in_the_way(candidate.key, candidate.parent)
         if taken is not None:
             self._leave(candidate)
-            return self._aside(candidate, taken, f"{taken!r} is in the way")
+            return self._aside(candidate, taken, "a folder of that name is there, or a file where a folder should be")
         candidate.bundle._file_path = candidate.path
         candidate.verdict = Candidate.FETCH
         return False
@@ -198,25 +206,28 @@ class Admission:
                 bundle = candidate.bundle
                 bundle._file_path, bundle.size, bundle.status = file.path, file.size, Status.CACHED
                 self._leave(candidate)
-                self._seen.put(candidate.path, candidate.identity, bundle._results())
+                self._seen.put(candidate.key, candidate.identity, bundle._results())
                 candidate.verdict = Candidate.SETTLED
 
-    def _aside(self, candidate: Candidate, taken: str, reason: str) -> bool:
-        """Give the candidate another path; False if it wants just this one, or has tried enough."""
+    def _aside(self, candidate: Candidate, taken: int, reason: str) -> bool:
+        """Give the candidate another path; False if it wants just this one, or has tried enough.
+
+        :param taken: the depth at which its path is taken.
+        """
         candidate.turn += 1
         if candidate.bundle._given_path is not None or candidate.turn > _TURNS:
             return self._fail(candidate, PathError(candidate.path, reason))
-        if taken == candidate.path:
-            candidate.path = sideways(candidate.wanted, candidate.wanted, candidate.turn)
+        if taken == 0:
+            path = sideways(candidate.wanted, 0, candidate.turn)
         else:
-            candidate.path = candidate.wanted = sideways(candidate.path, taken, 1)
-        candidate.parent = os.path.dirname(candidate.path)
+            path = candidate.wanted = sideways(candidate.path, taken, 1)
+        self._set_path(candidate, path)
         return True
 
     def _leave(self, candidate: Candidate) -> None:
-        if self._flying.get(candidate.path) is candidate:
-            del self._flying[candidate.path]
-            self._workspace.places.give_back(candidate.path, candidate.parent)
+        if self._flying.get(candidate.key) is candidate:
+            del self._flying[candidate.key]
+            self._workspace.places.give_back(candidate.key, candidate.parent)
 
     def _follow(self, candidate: Candidate, leader: Candidate) -> bool:
         candidate.leader = leader

@@ -7,15 +7,17 @@ import asyncio
 import hashlib
 import os
 
-from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, one
 from aiohttp import ClientResponse
 from server import base_url
+
+from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, one
 
 
 class KeepJson(DownloadStrategy):
     """Parses the body and writes no file."""
 
     async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
+        """Called with a whole, plain 200."""
         bundle.info = await response.json()
 
 
@@ -23,14 +25,17 @@ class WithChecksum(DownloadStrategy):
     """Writes the file as usual, and a checksum beside it."""
 
     async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
-        await super().on_success(response, bundle)  # when this returns, the whole file is there
+        """When ``super().on_success()`` returns, the whole file is there."""
+        await super().on_success(response, bundle)
         await asyncio.to_thread(self.write_checksum, bundle.file_path)  # the event loop must not wait for a disk
 
     async def on_fail(self, bundle: AioDownloadBundle) -> None:
+        """Called once, when the bundle has finally failed."""
         print("no file:", bundle.error)
 
     def get_file_path(self, bundle: AioDownloadBundle) -> str:
-        return os.path.join("checked", os.path.basename(super().get_file_path(bundle)))  # below home
+        """A relative path lies below home."""
+        return os.path.join("checked", os.path.basename(super().get_file_path(bundle)))
 
     @staticmethod
     def write_checksum(path: str) -> None:

@@ -3,9 +3,10 @@
 python examples/custom_request.py [BASE_URL]
 """
 
-from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, RequestStrategy, swarm
 from aiohttp import ClientResponse
 from server import base_url
+
+from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, RequestStrategy, swarm
 
 
 class Shop(RequestStrategy):
@@ -15,17 +16,18 @@ class Shop(RequestStrategy):
         super().__init__(concurrent=3, max_attempts=4, timeout=10)
 
     def assert_response(self, response: ClientResponse) -> None:
-        super().assert_response(response)  # every status >= 400 is unsuccessful
+        """Every status >= 400 is unsuccessful, and so is a page for people."""
+        super().assert_response(response)
         if response.content_type == "text/html":
             raise AssertionError("a page for people instead of data")
 
     def retry(self, response: ClientResponse) -> bool:
+        """Asked after an unsuccessful response."""
         return response.status == 503
 
     def get_sleep_time(self, bundle: AioDownloadBundle) -> float:
-        if bundle.attempts == 0:
-            return 0.05  # between the starts of any two requests
-        return 0.1 * bundle.attempts  # before the next try of this one: 0.1, 0.2, 0.3 s
+        """Seconds: at first between the starts of two requests, later before the next try of this bundle."""
+        return 0.05 if bundle.attempts == 0 else 0.1 * bundle.attempts
 
 
 def main(base: str) -> None:

@@ -5,8 +5,9 @@ python examples/each_with_info.py [BASE_URL]
 
 from dataclasses import dataclass
 
-from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, each
 from server import base_url
+
+from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, each
 
 
 @dataclass

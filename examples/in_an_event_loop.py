@@ -6,13 +6,17 @@ python examples/in_an_event_loop.py [BASE_URL]
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiodownload import AioDownload, BackOff, DownloadStrategy
 from server import base_url
+
+from aiodownload import AioDownload, DownloadStrategy, RequestStrategy
 
 
 async def main(base: str) -> None:
     """One, a swarm, and an iteration, with one session and one set of limits."""
-    settings = AioDownload(download_strategy=DownloadStrategy(home="downloads"), request_strategy=BackOff(concurrent=3))
+    settings = AioDownload(
+        download_strategy=DownloadStrategy(home="downloads"),
+        request_strategy=RequestStrategy(concurrent=3),
+    )
     async with settings as download:
         bundle = await download.one(f"{base}/report.csv")
         print(bundle.status.value, bundle.size)

@@ -3,8 +3,9 @@
 python examples/one.py [BASE_URL]
 """
 
-import aiodownload
 from server import base_url
+
+import aiodownload
 
 
 def main(base: str) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 
 from aiohttp import web
 
@@ -20,12 +22,15 @@ def base_url() -> Iterator[str]:
     if len(sys.argv) > 1:
         yield sys.argv[1].rstrip("/")
         return
-    server = _Server()
-    server.start()
+    started: Future[tuple[str, Callable[[], object]]] = Future()
+    thread = threading.Thread(target=_work, args=(started,), name="example-server", daemon=True)
+    thread.start()
+    base, stop = started.result()
     try:
-        yield server.base
+        yield base
     finally:
-        server.stop()
+        stop()
+        thread.join()
 
 
 def application() -> web.Application:
@@ -69,37 +74,24 @@ def application() -> web.Application:
     return app
 
 
-class _Server:
-    """The application on a port of 127.0.0.1, in a thread with an event loop of its own."""
-
-    def __init__(self) -> None:
-        self.base = ""
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name="example-server", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        self._ready.wait()
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
-
-    def _work(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        runner = web.AppRunner(application(), access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1)
-        await site.start()
+async def _serve(started: Future[tuple[str, Callable[[], object]]]) -> None:
+    """Serve until told to stop; ``started`` gets the address and what stops it."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    runner = web.AppRunner(application(), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        self.base = f"http://{host}:{port}"
-        self._ready.set()
-        try:
-            await self._over.wait()
-        finally:
-            await runner.cleanup()
+        started.set_result((f"http://{host}:{port}", partial(loop.call_soon_threadsafe, over.set)))
+        await over.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _work(started: Future[tuple[str, Callable[[], object]]]) -> None:
+    try:
+        asyncio.run(_serve(started))
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)

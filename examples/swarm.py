@@ -3,13 +3,14 @@
 python examples/swarm.py [BASE_URL]
 """
 
-from aiodownload import AioDownload, BackOff, DownloadStrategy, swarm
 from server import base_url
+
+from aiodownload import AioDownload, BackOff, DownloadStrategy, swarm
 
 
 def main(base: str) -> None:
-    """Download ten files below the folder ``downloads``; a second time they are there already."""
-    urls = [f"{base}/files/{number}.txt" for number in range(1, 11)]
+    """Download four files below the folder ``downloads``; a second time they are there already."""
+    urls = [f"{base}/files/{number}.txt" for number in range(1, 5)]
     download = AioDownload(
         download_strategy=DownloadStrategy(home="downloads", skip_cached=True),
         request_strategy=BackOff(max_attempts=4, concurrent=4),

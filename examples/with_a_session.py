@@ -6,8 +6,9 @@ python examples/with_a_session.py [BASE_URL]
 import asyncio
 
 import aiohttp
-from aiodownload import AioDownload, DownloadStrategy, RequestStrategy, one
 from server import base_url
+
+from aiodownload import AioDownload, DownloadStrategy, RequestStrategy, one
 
 
 def make_session() -> aiohttp.ClientSession:

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LANES = 4
-SLOW = 0.01  # seconds after which a trip counts as slow, and another lane is opened beside it
+SLOW = 0.05  # seconds after which a trip counts as slow, and another lane is opened beside it
 
 _Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[], Any]]"
 
@@ -35,6 +35,7 @@ class Disk:
         self._executor = ThreadPoolExecutor(LANES, thread_name_prefix="aiodownload-disk")
         self._jobs: list[_Job] = []
         self._lanes: set[asyncio.Task[None]] = set()
+        self._open = 0
         self._departed = 0.0
         self._patience: asyncio.TimerHandle | None = None
 
@@ -43,9 +44,9 @@ class Disk:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._jobs.append((future, partial(function, *args, **kwargs)))
-        if not self._lanes:
+        if not self._open:
             self._open_lane(loop)
-        elif self._patience is None and len(self._lanes) < LANES:
+        elif self._patience is None and self._open < LANES:
             self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
         return await future
 
@@ -73,13 +74,14 @@ class Disk:
             self._executor.shutdown()
 
     def _open_lane(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._open += 1
         lane = loop.create_task(self._lane(loop), name="aiodownload-disk")
         self._lanes.add(lane)
         lane.add_done_callback(self._lanes.discard)
 
     def _lose_patience(self, loop: asyncio.AbstractEventLoop) -> None:
         self._patience = None
-        if self._jobs and len(self._lanes) < LANES:
+        if self._jobs and self._open < LANES:
             self._open_lane(loop)
 
     async def _lane(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -90,6 +92,10 @@ class Disk:
                 results = await _trip([job for _, job in jobs], executor=self._executor)
             except RuntimeError as error:  # the interpreter exits
                 results = [error] * len(jobs)
+            except asyncio.CancelledError:  # the event loop is being taken down
+                for future, _ in jobs:
+                    future.cancel()
+                raise
             for (future, _), result in zip(jobs, results, strict=True):
                 if future.done():
                     continue
@@ -97,6 +103,7 @@ class Disk:
                     future.set_exception(result)
                 else:
                     future.set_result(result)
+        self._open -= 1
 
 
 def _do_all(jobs: Sequence[Callable[[], Any]]) -> list[Any]:

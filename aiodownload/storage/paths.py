@@ -78,7 +78,8 @@ def _file(segment: str, query: str, form: bytes | None) -> str:
         if segment != _INDEX and _is_plain(segment):
             return segment.replace("%20", " ")
     name, _, parameters = segment.partition(";")
-    stem, extension = _split_extension(_clean(unquote(name)) if name else _INDEX)
+    stem, extension = _split_extension(unquote(name) if name else _INDEX)
+    stem = _clean(stem)
     if parameters:
         stem += f"({_clean(unquote(parameters))})"
     if query:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import PathError
@@ -37,8 +37,15 @@ def safe_path(path: str, home: str) -> str:
     return whole
 
 
-def sideways(path: str, component: str, turn: int) -> str:
-    """Return ``path`` with the taken ``component`` (a path: ``path`` itself or a folder above it) renamed."""
+def sideways(path: str, depth: int, turn: int) -> str:
+    """Return ``path`` with another name for one of its components.
+
+    :param depth: which one is taken: 0 the file itself, 1 the folder it lies in, 2 the one above.
+    :param turn: 1 for the first other name, 2 for the next.
+    """
+    component = path
+    for _ in range(depth):
+        component = os.path.dirname(component)
     folder, name = os.path.split(component)
     return os.path.join(folder, alternate(name, component, turn)) + path[len(component) :]
 
@@ -54,19 +61,19 @@ def _folders(path: str) -> Iterator[str]:
 class Survey:
     """What the disk has in a folder, as far as names can clash.
 
-    :param blocked: the file (a path) that stands where this folder or one above it should be, or None.
+    :param blocked: None, or where a file stands in the place of a folder: 0 in this one's, 1 in that of the one above.
     :param folders: names of the folders in it.
     """
 
-    blocked: str | None
+    blocked: int | None
     folders: set[str]
 
 
 class Places:
     """Which paths are taken: by bundles that are under way, and on the disk.
 
-    Each folder is looked at once, not each file.  All of this is memory; :func:`survey` and :func:`find` do the
-    looking.
+    Paths are given as the file system compares them (:meth:`Home.folded`).  Each folder is looked at once, not each
+    file.  All of this is memory; :func:`survey` and :func:`find` do the looking.
     """
 
     def __init__(self) -> None:
@@ -76,13 +83,13 @@ class Places:
         self._known: dict[str, Survey] = {}
         self._surveyed: set[str] = set()
 
-    def clash(self, path: str, parent: str) -> str | None:
-        """Return what of ``path`` is taken by another bundle: itself, a folder above it that is a file, or None."""
+    def clash(self, path: str, parent: str) -> int | None:
+        """Return the depth at which ``path`` is taken by another bundle: 0 itself, 1 and up a folder of it; or None."""
         if path in self._above or path in self._files:
-            return path
+            return 0
         if parent in self._parents:
             return None
-        return next((folder for folder in _folders(path) if folder in self._files), None)
+        return next((depth for depth, folder in enumerate(_folders(path), 1) if folder in self._files), None)
 
     def take(self, path: str, parent: str) -> None:
         """Keep ``path`` until :meth:`give_back`."""
@@ -116,14 +123,14 @@ class Places:
             self._surveyed.add(parent)
             self._surveyed.update(_folders(parent))
 
-    def in_the_way(self, path: str, parent: str) -> str | None:
-        """Return what on the disk is in the way at ``path``: a folder of that name, a file above it, or None."""
+    def in_the_way(self, path: str, parent: str) -> int | None:
+        """Return the depth at which something on the disk is in the way of ``path``, or None."""
         known = self._known.get(parent)
         if known is None:
             return None
         if known.blocked is not None:
-            return known.blocked
-        return path if known.folders and os.path.basename(path) in known.folders else None
+            return known.blocked + 1
+        return 0 if known.folders and os.path.basename(path) in known.folders else None
 
     def written(self, path: str, parent: str) -> None:
         """A file was published: its folders are there now, and it is no folder."""
@@ -142,18 +149,19 @@ class Places:
                 above.folders.add(os.path.basename(folder))
 
 
-def survey(parents: Sequence[str]) -> dict[str, Survey]:
+def survey(parents: Mapping[str, str], fold: Callable[[str], str]) -> dict[str, Survey]:
     """Look at folders.  Blocks.
 
-    :param parents: absolute paths.
+    :param parents: absolute paths as the file system compares them, and as they are spelled.
+    :param fold: turns the second into the first.
     """
-    return {parent: _survey(parent) for parent in parents}
+    return {key: _survey(parent, fold) for key, parent in parents.items()}
 
 
-def _survey(parent: str) -> Survey:
+def _survey(parent: str, fold: Callable[[str], str]) -> Survey:
     try:
         with os.scandir(parent) as entries:
-            return Survey(None, {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)})
+            return Survey(None, {fold(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)})
     except NotADirectoryError:
         return Survey(_file_above(parent), set())
     except (OSError, ValueError):
@@ -183,10 +191,8 @@ def find(paths: Sequence[str]) -> list[Found | None]:
 def _find(path: str) -> Found | None:
     if (found := _file_at(path)) is not None:
         return found
-    for component in (path, *_folders(path)):
-        if not os.path.basename(component):
-            break
-        if (found := _file_at(sideways(path, component, 1))) is not None:
+    for depth, component in enumerate((path, *_folders(path))):
+        if os.path.basename(component) and (found := _file_at(sideways(path, depth, 1))) is not None:
             return found
     return None
 
@@ -199,9 +205,9 @@ def _file_at(path: str) -> Found | None:
     return Found(path, state.st_size) if stat.S_ISREG(state.st_mode) else None
 
 
-def _file_above(path: str) -> str | None:
-    """The highest of ``path`` and the folders above it that is there and no folder."""
-    for folder in (*reversed(list(_folders(path))), path):
+def _file_above(path: str) -> int | None:
+    """How far above ``path`` (0 is itself) the highest thing stands that is there and no folder."""
+    for depth, folder in reversed(list(enumerate((path, *_folders(path))))):
         if not os.path.isdir(folder):
-            return folder if os.path.lexists(folder) else None
+            return depth if os.path.lexists(folder) else None
     return None

@@ -1,0 +1,186 @@
+"""README and docs/: what they show is what happens, and they build without a warning."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster
+from servers import FaultServer, Request, Script, each_path, ok, status
+from yarl import URL
+
+import aiodownload
+from aiodownload.storage.paths import url_to_path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+HOME = "/home/me"  # the current directory in the documents
+
+
+def missing(*packages: str) -> bool:
+    return any(importlib.util.find_spec(package) is None for package in packages)
+
+
+needs_sphinx = pytest.mark.skipif(
+    missing("sphinx", "furo"), reason="the documentation needs Sphinx and furo: pip install 'aiodownload[docs]'"
+)
+needs_docutils = pytest.mark.skipif(missing("docutils"), reason="needs docutils, which comes with Sphinx")
+
+
+def numbered(request: Request) -> Script:
+    """``/files/3.txt`` is three lines; what is nowhere else is missing."""
+    found = re.fullmatch(r"/files/(\d+)\.txt", request.target)
+    return ok(f"file {found[1]}\n".encode() * int(found[1])) if found else status(404)
+
+
+def private(request: Request) -> Script:
+    """Only for those who know the word."""
+    return ok(b"forty thieves\n") if request.headers.get("x-token") == "open-sesame" else status(404)
+
+
+def searched(request: Request) -> Script:
+    """What was sent in the form."""
+    return ok(request.body) if request.method == "POST" else status(404)
+
+
+@pytest.fixture
+def example_org(server: FaultServer) -> FaultServer:
+    """The https://example.org of the documents."""
+    server.default = each_path(numbered)
+    server.on("/report.csv", ok(b"day,visitors\nmonday,12\ntuesday,15\n"))
+    server.on("/a.csv", ok(b"a\n"))
+    server.on("/b.csv", ok(b"b\n"))
+    server.on("/prices.json", ok(json.dumps({"apple": 3, "pear": 4}).encode(), Content_Type="application/json"))
+    server.on("/login.csv", ok(b"<h1>Please log in</h1>", Content_Type="text/html"))
+    server.on("/private.txt", each_path(private))
+    server.on("/search", each_path(searched))
+    for path in ("/busy.txt", "/often-busy.txt"):
+        server.on(path, status(503), status(503), ok(b"here you are\n"))
+    return server
+
+
+@pytest.mark.skipif(os.sep != "/", reason="the documents show POSIX paths")
+@pytest.mark.parametrize("name", ["README.rst", "docs/guide.rst", "docs/paths.rst"])
+def test_sessions(
+    name: str,
+    example_org: FaultServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    blockbuster: BlockBuster | None,
+) -> None:
+    """Every ``>>>`` in the document prints what stands below it, up to the server's address and the folder."""
+    if blockbuster is not None:
+        # Settings may be made in a coroutine, and ask for the current directory then.
+        for function in ("os.path.abspath", "os.getcwd"):
+            blockbuster.functions[function].can_block_in("aiodownload/storage/strategy.py", "home")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    text = text.replace("https://example.org", example_org.url(""))
+    text = text.replace("example.org", f"127.0.0.1+{example_org.port}").replace(HOME, os.getcwd())
+    examples = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
+    told: list[str] = []
+    result = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(examples, out=told.append)
+    assert result.attempted > 4
+    assert not result.failed, "".join(told)
+
+
+def shown_paths() -> Iterator[tuple[str, str]]:
+    """The rows of the table in docs/paths.rst."""
+    for line in (DOCS / "paths.rst").read_text(encoding="utf-8").splitlines():
+        row = re.fullmatch(r"``(https?://\S+)``\s+``(.+)``", line)
+        if row:
+            yield row[1], row[2]
+
+
+@pytest.mark.parametrize(("url", "path"), list(shown_paths()))
+def test_table_of_paths(url: str, path: str) -> None:
+    """A row of the table says where the URL really goes."""
+    assert "/".join(url_to_path(URL(url))) == path
+
+
+def test_table_of_paths_is_read() -> None:
+    """The table is found, and none of its rows is passed over."""
+    text = (DOCS / "paths.rst").read_text(encoding="utf-8")
+    assert len(list(shown_paths())) == len(re.findall(r"^``http", text, re.MULTILINE)) > 10
+
+
+def test_reference_is_complete() -> None:
+    """Every public name has its place in the reference, once."""
+    text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.rst", "errors.rst"))
+    described = re.findall(r"^\.\. (?:auto(?:class|function|exception)|py:data):: (\w+)", text, re.MULTILINE)
+    assert sorted(described) == sorted(aiodownload.__all__)
+
+
+def test_floor_plan() -> None:
+    """The floor plan names every module, and none that is not there."""
+    text = (DOCS / "how_it_works.rst").read_text(encoding="utf-8")
+    plan = text.partition("    aiodownload/\n")[2].partition("\n\nImports")[0]
+    folder, named = "", set()
+    for line in plan.splitlines():
+        entry = re.match(r"( {8,12})(\w+(?:\.py|/))", line)
+        if entry is None:
+            assert not line.strip()
+        elif entry[2].endswith("/"):
+            folder = entry[2]
+        else:
+            named.add((folder if len(entry[1]) == 12 else "") + entry[2])
+    package = Path(aiodownload.__file__).parent
+    there = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    assert named == {name for name in there if not name.endswith("/__init__.py")}
+
+
+def test_extras_exist() -> None:
+    """Every extra that the documents tell to install is one of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.rst", *DOCS.glob("*.rst")])
+    named = set(re.findall(r"'(?:aiodownload|\.)\[(\w+)\]'", text))
+    assert {"cli", "test"} <= named <= set(project["optional-dependencies"])
+
+
+def test_two_commands() -> None:
+    """The README has the two commands, each in one line."""
+    lines = [line.strip() for line in (ROOT / "README.rst").read_text(encoding="utf-8").splitlines()]
+    commands = [line for line in lines if line.startswith("python3 -m venv")]
+    assert [command.rpartition("&& ")[2] for command in commands] == [
+        ".venv/bin/aiodownload demo",
+        ".venv/bin/pytest",
+    ]
+
+
+@needs_docutils
+@pytest.mark.parametrize("name", ["README.rst", "CHANGELOG.rst"])
+def test_plain_text(name: str) -> None:
+    """The document is valid without Sphinx, as a package index shows it."""
+    program = (
+        "import sys, docutils.core;"
+        "docutils.core.publish_file(source_path=sys.argv[1], writer='html5', destination_path=sys.argv[2],"
+        "settings_overrides={'halt_level': 2, 'report_level': 2, 'raw_enabled': False})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(ROOT / name), os.devnull], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_sphinx
+def test_html(tmp_path: Path) -> None:
+    """Sphinx builds every page; each link has its target, and each page is in the index."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html"]
+    done = subprocess.run(
+        [*command, "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "html")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = {path.stem for path in DOCS.glob("*.rst")}
+    assert pages <= {path.stem for path in (tmp_path / "html").glob("*.html")}
