@@ -108,4 +108,4 @@ __all__ = [
 for _name in __all__:
     if isinstance(_public := globals()[_name], type | FunctionType):
         _public.__module__ = "aiodownload"
-del _name, _public
+del _name, _public, FunctionType

@@ -133,7 +133,7 @@ class Attempts:
 
     async def _ask(self, bundle: AioDownloadBundle, permit: Permit) -> _Failure | None:
         hop = _first_hop(bundle)
-        trail = Trail(hop)
+        trail = Trail()
         while True:
             response = await self._transport.ask(hop)
             try:

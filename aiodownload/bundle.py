@@ -92,7 +92,7 @@ class AioDownloadBundle:
         self.headers: dict[str, str] = _checked_headers(headers) if headers else {}
         if params:
             form(params)
-        self._given_path: str | None = None if file_path is None else os.fspath(file_path)
+        self._given_path = _checked_path(file_path)
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -137,7 +137,7 @@ class AioDownloadBundle:
 
     @file_path.setter
     def file_path(self, value: str | os.PathLike[str] | None) -> None:
-        self._given_path = self._file_path = None if value is None else os.fspath(value)
+        self._given_path = self._file_path = _checked_path(value)
 
     @property
     def ok(self) -> bool:
@@ -200,12 +200,32 @@ def _checked_url(url: URL, text: str) -> URL:
     host = url.raw_host
     if not host:
         raise InvalidURLError(text, "it has no host; give the whole URL, such as https://example.org/file")
-    if _BAD_HOST.search(host) or len(host) > 253:
+    if not is_host(host):
         raise InvalidURLError(text, "its host is not a valid name")
+    if url.explicit_port is not None and url.is_default_port():
+        url = url.with_port(None)
     return url.with_fragment(None) if url.raw_fragment else url
 
 
+def is_host(host: str | None) -> bool:
+    """Whether ``host`` (as yarl gives it) can be a host name or an address: RFC 1035 section 2.3.4, RFC 3986."""
+    if not host or len(host) > 253 or _BAD_HOST.search(host):
+        return False
+    return all(0 < len(label) <= 63 for label in host.removesuffix(".").split("."))
+
+
+def _checked_path(path: object) -> str | None:
+    if path is None:
+        return None
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise ConfigurationError(f"file_path must be a str or a path of str, not {path!r}")
+    return text
+
+
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers must be a dict of str, not {type(headers).__name__}")
     checked = {}
     for name, value in headers.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):

@@ -77,6 +77,8 @@ def checked_observers(observers: Iterable[Observer]) -> tuple[Observer, ...]:
 
     :raises ConfigurationError: if one of them has no ``on_event`` method.
     """
+    if not isinstance(observers, Iterable):
+        raise ConfigurationError(f"observers must be a list of observers, not {observers!r}")
     checked = tuple(observers)
     for observer in checked:
         if not isinstance(observer, Observer):

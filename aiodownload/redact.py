@@ -7,15 +7,29 @@ import unicodedata
 
 __all__ = ["printable", "redact"]
 
-# Everything between the scheme and the last "@" of the authority.  The raw text is matched, not a parsed
-# URL, because a URL that no parser takes must not give its password away either.
-_USERINFO = re.compile(r"^(\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]*)[^/\\?#]*@")
+# An authority that is certainly whole: host and port, before them perhaps user and password.
+_PROPER = re.compile(
+    r"\s*[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@\\\s]*@)?(?:[^/?#@\\\s:]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?(?:[/?#]|\Z)"
+)
+_USERINFO = re.compile(r"(?<=//)[^/?#@\\\s]*@")
+_START = re.compile(r"\s*(?:https?|ftp|file):[/\\]*|.*?//", re.IGNORECASE)
 _PLAIN = re.compile(r"[ -~]*")
 
 
 def redact(url: object) -> str:
-    """Return ``url`` as text without ``user:password@`` and with control characters escaped."""
-    return printable(_USERINFO.sub(r"\1", str(url), count=1))
+    """Return ``url`` as text without ``user:password@`` and with control characters escaped.
+
+    The raw text is matched, not a parsed URL: one that no parser takes must not give its password away either, so all
+    between its first ``//`` (or its start) and its last ``@`` goes.
+    """
+    text = str(url)
+    if "@" in text:
+        if _PROPER.match(text):
+            text = _USERINFO.sub("", text, count=1)
+        else:
+            shown = _START.match(text[: text.rfind("@")])
+            text = (shown[0] if shown else "") + text[text.rfind("@") + 1 :]
+    return printable(text)
 
 
 def printable(text: str) -> str:

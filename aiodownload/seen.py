@@ -97,7 +97,7 @@ class Seen:
 
     def stay(self) -> None:
         """Keep everything in memory from now on: there is no disk for it."""
-        self._recent.update(self._leaving)
+        self._recent = {**self._leaving, **self._recent}
         self._leaving = {}
         self._limit = sys.maxsize
 

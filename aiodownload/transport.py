@@ -129,6 +129,8 @@ class Transport:
             )
         except TRANSPORT_ERRORS as error:
             raise transport_error(error, self._timeout) from error
+        except UnicodeError as error:  # of the idna codec, from the system's resolver
+            raise ResolveError(f"the name {hop.url.raw_host!r} has no address: it is no host name", False) from error
         except RuntimeError as error:
             if session.closed:
                 raise UsageError("client: the ClientSession was closed while it was in use") from error

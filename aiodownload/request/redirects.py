@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+from ..bundle import is_host
 from ..errors import RedirectError
 from ..redact import redact
 
@@ -41,7 +42,7 @@ class Hop:
 class Trail:
     """The redirects that one try has followed so far."""
 
-    start: Hop
+    followed: int = 0
     seen: set[tuple[str, URL]] = field(default_factory=set)
 
     def follow(self, hop: Hop, status: int, locations: Sequence[str], *, cookies: bool) -> Hop | None:
@@ -64,7 +65,8 @@ class Trail:
 
     def _note(self, hop: Hop, following: Hop, status: int, cookies: bool) -> None:
         self.seen.add((hop.method, hop.url))
-        if len(self.seen) > MAX_REDIRECTS:
+        self.followed += 1
+        if self.followed > MAX_REDIRECTS:
             raise RedirectError(f"more than {MAX_REDIRECTS} redirects", status)
         if (following.method, following.url) in self.seen and not cookies:
             raise RedirectError(f"the redirects run in a circle at {redact(following.url)}", status)
@@ -77,8 +79,10 @@ def _target(base: URL, location: str, status: int) -> URL:
         url = base.join(URL(_RAW_BYTE.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", location)))
     except ValueError:
         raise RedirectError(f"the redirect's Location is no URL: {redact(location)!r}", status) from None
-    if url.scheme not in ("http", "https") or not url.raw_host:
+    if url.scheme not in ("http", "https"):
         raise RedirectError(f"a redirect to {redact(url)!r} is not followed: only http and https are", status)
+    if not is_host(url.raw_host):
+        raise RedirectError(f"a redirect to {redact(url)!r} is not followed: that is no valid host", status)
     if base.scheme == "https" and url.scheme == "http":
         raise RedirectError(f"a redirect from https to {redact(url)!r} is not followed", status)
     return url.with_user(None).with_fragment(None)

@@ -115,10 +115,11 @@ class _Brotli:
             raise CodingError("bytes follow the end mark of the br body", True)
         while True:
             out = self._inner.process(data, output_buffer_limit=_STEP)
+            data = b""
             if out:
                 yield out
-            data = b""
-            if self._inner.can_accept_more_data():
+            # It says that it takes more data also while output is pending; only an empty piece means there is none.
+            elif self._inner.can_accept_more_data() or self._inner.is_finished():
                 return
 
     @property
@@ -183,32 +184,31 @@ class Decoder:
         self._max_bytes = max_bytes
         self._max_ratio = max_ratio
         self._taken = 0
-        self._given = 0
+        self._given = [0] * len(self._engines)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded bytes, never more than 256 KiB at a time.
+        """Yield the decoded bytes, never more than 512 KiB at a time.
 
         :raises CodingError: if the data is broken or expands too much.
         :raises TooLargeError: beyond ``max_bytes``.
         """
         self._taken += len(data)
-        for out in self._through(0, data):
-            self._given += len(out)
-            if self._max_bytes is not None and self._given > self._max_bytes:
-                raise TooLargeError(self._given, self._max_bytes)
-            if (
-                self._max_ratio is not None
-                and self._given > RATIO_FLOOR
-                and self._given > self._max_ratio * self._taken
-            ):
-                raise CodingError(f"the body expands more than {self._max_ratio:g} times (max_ratio)")
-            yield out
+        yield from self._through(0, data)
 
     def finish(self) -> None:
         """:raises CodingError: unless every decoder has reached its end mark (RFC 1952 section 2.3)."""
         for engine in self._engines:
             if not engine.finished:
                 raise CodingError(f"the {engine.name} body ends before its end mark", True)
+
+    def _count(self, step: int, size: int) -> None:
+        """Hold the output of every decoder of a chain to the limits, not only that of the last."""
+        self._given[step] += size
+        given = self._given[step]
+        if step == len(self._engines) - 1 and self._max_bytes is not None and given > self._max_bytes:
+            raise TooLargeError(given, self._max_bytes)
+        if self._max_ratio is not None and given > RATIO_FLOOR and given > self._max_ratio * self._taken:
+            raise CodingError(f"the body expands more than {self._max_ratio:g} times (max_ratio)")
 
     def _through(self, step: int, data: bytes) -> Iterator[bytes]:
         if step == len(self._engines):
@@ -217,6 +217,7 @@ class Decoder:
         engine = self._engines[step]
         try:
             for out in engine.feed(data):
+                self._count(step, len(out))
                 yield from self._through(step + 1, out)
         except (CodingError, TooLargeError):
             raise

@@ -78,6 +78,7 @@ class PartialFile:
         if self._buffered >= BATCH:
             await self._arrived()
             self._trip = asyncio.ensure_future(self._disk.run(self._store, self._take()))
+            self._trip.add_done_callback(_look_at)
 
     async def commit(self) -> int:
         """Write the rest, compare the size on disk with the bytes counted, rename."""
@@ -154,6 +155,12 @@ class PartialFile:
                 with contextlib.suppress(OSError):
                     os.unlink(self._partial)
             self._ended = True
+
+
+def _look_at(trip: asyncio.Task[None]) -> None:
+    """Fetch a failure that nobody may come for, once the body itself has failed."""
+    if not trip.cancelled():
+        trip.exception()
 
 
 def _create(path: str, mode: int) -> tuple[int, str]:

@@ -66,9 +66,11 @@ class DownloadStrategy:
 
     @home.setter
     def home(self, value: str | os.PathLike[str] | None) -> None:
-        folder = os.getcwd() if value is None or value == "" else os.fspath(value)
+        folder = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+        if folder is None or folder == "":
+            folder = os.getcwd()
         if not isinstance(folder, str):
-            raise ConfigurationError(f"home must be a str or a path of str, not {folder!r}")
+            raise ConfigurationError(f"home must be a str or a path of str, not {value!r}")
         if "\0" in folder:
             raise ConfigurationError("home must not hold a NUL character")
         self._home = os.path.abspath(folder)
