@@ -21,6 +21,7 @@ __all__ = ["Admission", "Candidate"]
 
 _log = logging.getLogger("aiodownload")
 
+_TAKEN = "another URL of this run is written there, a folder has that name, or a file stands where a folder should be"
 _TURNS = 64  # other names to try before a path is given up
 
 
@@ -78,12 +79,12 @@ class Admission:
             self._fold = (await self._workspace.home()).folded
         waiting = [candidate for candidate in candidates if self._prepare(candidate)]
         while waiting:
+            await self._survey(waiting)
             recalled = await self._recall(waiting)
-            met = [candidate for candidate in waiting if self._meet(candidate, recalled)]
-            await self._survey(met)
-            waiting = [candidate for candidate in met if self._moved(candidate)]
-            if self._strategy.skip_cached and len(waiting) < len(met):
-                await self._find([candidate for candidate in met if candidate.verdict == Candidate.FETCH])
+            # One that steps aside into a folder that has not been looked at waits for the next round.
+            waiting = [candidate for candidate in waiting if self._meet(candidate, recalled)]
+        if self._strategy.skip_cached:
+            await self._find([candidate for candidate in candidates if candidate.verdict == Candidate.FETCH])
 
     def settled(self, candidate: Candidate) -> None:
         """The bundle has its outcome: others may have its path, and later ones of the same URL its results."""
@@ -162,8 +163,12 @@ class Admission:
         return await self._workspace.disk.run(self._seen.recall, doubtful) if doubtful else {}
 
     def _meet(self, candidate: Candidate, recalled: _Records) -> bool:
-        """Compare with what this run has met; True if a place on the disk is still to be looked for."""
-        while True:
+        """Compare with what is under way, what this run has settled, and what the disk has.
+
+        Gives the verdict and returns False; returns True if the candidate's folder has yet to be looked at.
+        """
+        places = self._workspace.places
+        while places.knows(candidate.parent):
             key = candidate.key
             flying = self._flying.get(key)
             if flying is not None and flying.identity == candidate.identity:
@@ -173,13 +178,18 @@ class Admission:
                 candidate.bundle._take_results(record[1])
                 candidate.verdict = Candidate.SETTLED
                 return False
-            taken = 0 if record is not None else self._workspace.places.clash(key, candidate.parent)
+            taken = places.in_the_way(key, candidate.parent)
+            if taken is None:
+                taken = 0 if record is not None else places.clash(key, candidate.parent)
             if taken is None:
                 self._flying[key] = candidate
-                self._workspace.places.take(key, candidate.parent)
-                return True
-            if not self._aside(candidate, taken, "another URL of this run is written there"):
+                places.take(key, candidate.parent)
+                candidate.bundle._file_path = candidate.path
+                candidate.verdict = Candidate.FETCH
                 return False
+            if not self._aside(candidate, taken):
+                return False
+        return True
 
     async def _survey(self, candidates: Sequence[Candidate]) -> None:
         """Look at the folders that are not known yet."""
@@ -187,16 +197,6 @@ class Admission:
         parents = {one.parent: os.path.dirname(one.path) for one in candidates if not places.knows(one.parent)}
         if parents:
             places.learn(await self._workspace.disk.run(survey, parents, self._fold))
-
-    def _moved(self, candidate: Candidate) -> bool:
-        """Take in what the disk has; True if the candidate had to step aside and is to be looked at again."""
-        taken = self._workspace.places.in_the_way(candidate.key, candidate.parent)
-        if taken is not None:
-            self._leave(candidate)
-            return self._aside(candidate, taken, "a folder of that name is there, or a file where a folder should be")
-        candidate.bundle._file_path = candidate.path
-        candidate.verdict = Candidate.FETCH
-        return False
 
     async def _find(self, candidates: Sequence[Candidate]) -> None:
         """Settle those whose files are there already."""
@@ -209,14 +209,14 @@ class Admission:
                 self._seen.put(candidate.key, candidate.identity, bundle._results())
                 candidate.verdict = Candidate.SETTLED
 
-    def _aside(self, candidate: Candidate, taken: int, reason: str) -> bool:
+    def _aside(self, candidate: Candidate, taken: int) -> bool:
         """Give the candidate another path; False if it wants just this one, or has tried enough.
 
         :param taken: the depth at which its path is taken.
         """
         candidate.turn += 1
         if candidate.bundle._given_path is not None or candidate.turn > _TURNS:
-            return self._fail(candidate, PathError(candidate.path, reason))
+            return self._fail(candidate, PathError(candidate.path, _TAKEN))
         if taken == 0:
             path = sideways(candidate.wanted, 0, candidate.turn)
         else:

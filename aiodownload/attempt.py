@@ -206,6 +206,9 @@ class Attempts:
             return self._broken(bundle, translation)
         except Exception as error:
             raise bug(bundle, "on_success", error) from error
+        finally:
+            if bundle._delivery is not None:
+                bundle._delivery.close()
         return None
 
     def _broken(self, bundle: AioDownloadBundle, error: DownloadError) -> _Failure:

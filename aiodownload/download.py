@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
-from .attempt import Attempts, Done, Failed
+from .attempt import Attempts, Done, Failed, Verdict
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Dispatcher
-from .errors import ConfigurationError, StrategyError, UsageError
+from .errors import ConfigurationError, DownloadError, StrategyError, UsageError
 from .events import Observer, Watchers, checked_observers
 from .observers.logs import LogObserver, somebody_reads
 from .request.schedule import Schedule
@@ -220,8 +220,14 @@ class Live:
     async def try_once(self, bundle: AioDownloadBundle) -> None:
         """One try, at once."""
         engine = self._engine
-        bundle._file_path = safe_path(bundle.file_path or engine.download.get_file_path(bundle), engine.download.home)
-        verdict = await engine.attempts.one(bundle, _Free())
+        try:
+            bundle._parse()
+            path = bundle.file_path or engine.download.get_file_path(bundle)
+            bundle._file_path = safe_path(path, engine.download.home)
+            verdict: Verdict = await engine.attempts.one(bundle, _Free())
+        except DownloadError as error:
+            bundle.error = error
+            verdict = Failed(error)
         if isinstance(verdict, Done):
             bundle.status = Status.DONE
         elif isinstance(verdict, Failed):

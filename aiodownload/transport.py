@@ -31,6 +31,7 @@ __all__ = ["TRANSPORT_ERRORS", "Client", "Transport", "checked_client", "transpo
 Client: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
 
 USER_AGENT = f"aiodownload/{__version__} aiohttp/{aiohttp.__version__}"
+HEAD_TIMEOUTS = 10  # timeouts that a head may take in all: a server that drips it, or says 102 for ever, holds a slot
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -116,18 +117,22 @@ class Transport:
         headers = {"Accept-Encoding": "identity", **hop.headers}
         if hop.body is not None:
             headers.setdefault("Content-Type", _FORM)
+        whole_head = asyncio.timeout(self._timeout * HEAD_TIMEOUTS)
         try:
-            return await session.request(
-                hop.method,
-                hop.url,
-                data=hop.body,
-                headers=headers,
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=False,
-                timeout=self._limits,
-            )
+            async with whole_head:
+                return await session.request(
+                    hop.method,
+                    hop.url,
+                    data=hop.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=False,
+                    timeout=self._limits,
+                )
         except TRANSPORT_ERRORS as error:
+            if whole_head.expired():
+                raise StallError(f"no whole answer head after {self._timeout * HEAD_TIMEOUTS:g} s") from error
             raise transport_error(error, self._timeout) from error
         except UnicodeError as error:  # of the idna codec, from the system's resolver
             raise ResolveError(f"the name {hop.url.raw_host!r} has no address: it is no host name", False) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..bundle import Verified
 from ..errors import BodyError, TooLargeError
@@ -13,18 +13,12 @@ from .partial import PartialFile
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from aiohttp import ClientResponse, StreamReader
 
     from ..bundle import AioDownloadBundle
     from .sink import Sink
 
 __all__ = ["DecodedContent", "Delivery"]
-
-
-class _Content(Protocol):
-    """What is used of :class:`aiohttp.StreamReader`."""
-
-    async def read(self, n: int = -1) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +69,7 @@ class Delivery:
         self._workspace = workspace
         self._bundle = bundle
         self._response = response
-        self._content: _Content = response.content
+        self._content = response.content
         self._framing = _Framing.of(response)
 
     def decode_for_override(self) -> None:
@@ -88,8 +82,12 @@ class Delivery:
         """
         names = codings(self._response.headers.getall("Content-Encoding", ()))
         if names:
-            content = DecodedContent(self._chunks(1 << 16), self._decoder(names))
+            content = DecodedContent(self._content, self._chunks(1 << 16), self._decoder(names))
             self._response.content = content  # type: ignore[assignment]
+
+    def close(self) -> None:
+        """Give the response its own content back."""
+        self._response.content = self._content
 
     async def receive(self) -> None:
         """Read the body, store it, prove it whole, and publish it.
@@ -155,7 +153,10 @@ class Delivery:
 class DecodedContent:
     """A body without its content coding, with the reading methods of :class:`aiohttp.StreamReader`."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], decoder: Decoder) -> None:
+    def __init__(self, sent: StreamReader, chunks: AsyncIterator[bytes], decoder: Decoder) -> None:
+        # aiohttp tells a body that its connection broke by these two.
+        self.exception = sent.exception
+        self.set_exception = sent.set_exception
         self._pieces = self._decoded(chunks, decoder)
         self._buffer = b""
 
