@@ -17,7 +17,7 @@ from .storage.placement import find, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 
-__all__ = ["Admission", "Candidate"]
+__all__ = ["Admission", "Candidate", "chosen_path"]
 
 _log = logging.getLogger("aiodownload")
 
@@ -127,7 +127,7 @@ class Admission:
         bundle._start_afresh()
         try:
             url = bundle._parse()
-            path = self._path(bundle)
+            path = chosen_path(self._strategy, bundle)
         except DownloadError as error:
             return self._fail(candidate, error)
         candidate.wanted = path
@@ -140,19 +140,6 @@ class Admission:
         candidate.path = path
         candidate.key = self._fold(path)
         candidate.parent = os.path.dirname(candidate.key)
-
-    def _path(self, bundle: AioDownloadBundle) -> str:
-        path: object = bundle.file_path
-        if path is None:
-            try:
-                path = self._strategy.get_file_path(bundle)
-                if not isinstance(path, str):
-                    raise TypeError(f"it must return a str, not {type(path).__name__}")
-            except DownloadError:
-                raise
-            except Exception as error:
-                raise bug(bundle, "get_file_path", error) from error
-        return safe_path(str(path), self._strategy.home)
 
     async def _recall(self, candidates: Sequence[Candidate]) -> _Records:
         """What the disk remembers of these paths; nearly always nothing is to be asked."""
@@ -250,3 +237,22 @@ def _identity(url: str, bundle: AioDownloadBundle) -> bytes:
     headers = "\n".join(f"{name.lower()}:{value}" for name, value in sorted(bundle.headers.items()))
     text = f"{url}\n{headers}\n".encode("utf-8", "surrogatepass")
     return blake2b(text + (bundle._form() or b""), digest_size=16).digest()
+
+
+def chosen_path(strategy: DownloadStrategy, bundle: AioDownloadBundle) -> str:
+    """Return the absolute path that the bundle came with, or that the strategy gives it.
+
+    :raises StrategyError: for a bug in ``get_file_path``.
+    :raises DownloadError: if the path is not safe.
+    """
+    path: object = bundle.file_path
+    if path is None:
+        try:
+            path = strategy.get_file_path(bundle)
+            if not isinstance(path, str):
+                raise TypeError(f"it must return a str, not {type(path).__name__}")
+        except DownloadError:
+            raise
+        except Exception as error:
+            raise bug(bundle, "get_file_path", error) from error
+    return safe_path(str(path), strategy.home)

@@ -23,7 +23,7 @@ from yarl import URL
 from .bundle import AioDownloadBundle, Status
 from .download import AioDownload, attach_settled, in_order
 from .errors import ConfigurationError, StrategyError, UsageError
-from .feed import POLL, Feed
+from .feed import POLL, WAIT, Feed
 from .run import Run
 from .source import UrlMap, check_iterable
 
@@ -170,7 +170,7 @@ class _Call:
 
     def wait(self, watch: Callable[[], None] | None = None) -> None:
         """Wait for the end and raise what ended the run."""
-        while not self._over.wait(POLL if watch is not None else None):
+        while not self._over.wait(WAIT if watch is None else POLL):
             if watch is not None:
                 watch()
         self._thread.join()
@@ -193,7 +193,8 @@ class _Call:
         try:
             self.feed.close()
             self._on_loop(self._drain)
-            self._over.wait()
+            while not self._over.wait(WAIT):
+                pass
             self._join()
         except KeyboardInterrupt:
             self.close()
@@ -317,7 +318,7 @@ class Bundles(Iterator[AioDownloadBundle]):
             if self._call.over:
                 return self._tray.take()
             self._report()
-            self._tray.wait(POLL if self._watch is not None else None)
+            self._tray.wait(WAIT if self._watch is None else POLL)
             if self._watch is not None:
                 self._watch()
 

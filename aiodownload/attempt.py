@@ -33,7 +33,7 @@ from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
 
-__all__ = ["Again", "Attempts", "Done", "Failed", "Permit", "Verdict", "bug"]
+__all__ = ["Again", "Attempts", "Done", "Failed", "Permit", "Verdict", "bug", "sleep_time", "tell_failure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,17 @@ def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
     except Exception as error:
         raise bug(bundle, "get_sleep_time", error) from error
     return max(0.0, seconds)
+
+
+async def tell_failure(strategy: DownloadStrategy, bundle: AioDownloadBundle) -> None:
+    """Call ``on_fail``.
+
+    :raises StrategyError: for a bug in it.
+    """
+    try:
+        await strategy.on_fail(bundle)
+    except Exception as error:
+        raise bug(bundle, "on_fail", error) from error
 
 
 def _first_hop(bundle: AioDownloadBundle) -> Hop:

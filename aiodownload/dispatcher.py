@@ -14,8 +14,11 @@ __all__ = ["Dispatcher", "Startable"]
 class Startable(Protocol):
     """What is scheduled."""
 
-    def start(self) -> None:
-        """Begin, as a task; the slot is given back with :meth:`Dispatcher.release`."""
+    def start(self, entry: Entry[Startable]) -> None:
+        """Begin, as a task; the slot is given back with :meth:`Dispatcher.release`.
+
+        :param entry: its own entry, to be submitted again for another try.
+        """
 
 
 class Dispatcher:
@@ -60,7 +63,7 @@ class Dispatcher:
     def _pump(self) -> None:
         now = self._loop.time()
         while (entry := self.schedule.next(now)) is not None:
-            entry.item.start()
+            entry.item.start(entry)
         wake = self.schedule.wake_at(now)
         timer = self._timer
         if timer is not None:

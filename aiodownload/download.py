@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
-from .attempt import Attempts, Done, Failed, Verdict
+from .admission import chosen_path
+from .attempt import Attempts, Done, Failed, Verdict, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Dispatcher
 from .errors import ConfigurationError, DownloadError, StrategyError, UsageError
@@ -22,7 +23,6 @@ from .request.schedule import Schedule
 from .request.strategy import Lenient, RequestStrategy, check_request_settings
 from .run import Deliver, Engine, Run
 from .source import Source, UrlMap, source_of
-from .storage.placement import safe_path
 from .storage.strategy import DownloadStrategy, check_download_settings
 from .storage.workspace import Workspace
 from .transport import Client, Transport, checked_client
@@ -70,6 +70,11 @@ class AioDownload:
                 "give a callable that makes one, such as client=aiohttp.ClientSession"
             )
         return {**self.__dict__, "_live": None}
+
+    def __copy__(self: Self) -> Self:
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__, _live=None)
+        return other
 
     def __repr__(self) -> str:
         state = "entered" if self._live is not None else "not entered"
@@ -222,8 +227,7 @@ class Live:
         engine = self._engine
         try:
             bundle._parse()
-            path = bundle.file_path or engine.download.get_file_path(bundle)
-            bundle._file_path = safe_path(path, engine.download.home)
+            bundle._file_path = chosen_path(engine.download, bundle)
             verdict: Verdict = await engine.attempts.one(bundle, _Free())
         except DownloadError as error:
             bundle.error = error
@@ -232,7 +236,7 @@ class Live:
             bundle.status = Status.DONE
         elif isinstance(verdict, Failed):
             bundle.status = Status.FAILED
-            await engine.download.on_fail(bundle)
+            await tell_failure(engine.download, bundle)
 
 
 class Results(AsyncIterator[AioDownloadBundle]):

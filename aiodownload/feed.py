@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,7 +14,9 @@ from .source import UrlMap, to_bundle
 
 __all__ = ["Feed"]
 
-POLL = 0.1  # seconds between two looks of a reader that must also watch something else
+POLL = 0.1  # seconds between two looks of a thread that must also watch something else
+# On Windows Ctrl-C does not wake a thread that waits without an end.
+WAIT = POLL if sys.platform == "win32" else None
 PATIENCE = 0.001  # seconds that a quick input gets to fill a portion, before single bundles are taken
 
 
@@ -94,7 +97,7 @@ class Feed:
     def _may_read(self, watch: Callable[[], None] | None) -> bool:
         with self._turn:
             while self._credit <= 0 and not self._closed:
-                self._turn.wait(POLL if watch is not None else None)
+                self._turn.wait(WAIT if watch is None else POLL)
                 if watch is not None:
                     watch()
             return not self._closed

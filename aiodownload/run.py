@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from .admission import Admission, Candidate
-from .attempt import Again, Attempts, Failed, bug, sleep_time
+from .attempt import Again, Attempts, Failed, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Dispatcher, Startable
 from .errors import AioDownloadError, UsageError
@@ -60,7 +60,7 @@ class Engine:
 class _Job(Candidate):
     """One place in the input of a run."""
 
-    __slots__ = ("began", "entry", "followers", "has_slot", "index", "over", "run", "state")
+    __slots__ = ("began", "followers", "has_slot", "index", "over", "run", "spacing", "state")
 
     READY = "ready"
     ACTIVE = "active"
@@ -70,18 +70,18 @@ class _Job(Candidate):
         super().__init__(bundle)
         self.run = run
         self.index = index
-        self.entry: Entry[Startable]
+        self.spacing = 0.0
         self.followers: list[_Job] = []
         self.began = 0.0
         self.over = False
         self.state = self.READY
         self.has_slot = False
 
-    def start(self) -> None:
-        self.run.start(self)
+    def start(self, entry: Entry[Startable]) -> None:
+        self.run.start(self, entry)
 
     async def pace(self) -> None:
-        await self.run.engine.dispatcher.pace(self.entry.spacing)
+        await self.run.engine.dispatcher.pace(self.spacing)
 
     def free(self) -> None:
         if self.has_slot:
@@ -225,9 +225,8 @@ class Run:
         await self._admission.place(jobs)
         for job in jobs:
             if job.verdict == Candidate.FETCH:
-                spacing = sleep_time(self.engine.request, job.bundle)
-                job.entry = Entry(job, spacing)
-                self.engine.dispatcher.submit(job.entry)
+                job.spacing = sleep_time(self.engine.request, job.bundle)
+                self.engine.dispatcher.submit(Entry(job, job.spacing))
             elif job.verdict == Candidate.SETTLED:
                 self._finish_soon(job)
             elif isinstance(job.leader, _Job):
@@ -245,11 +244,11 @@ class Run:
 
     # Trying.
 
-    def start(self, job: _Job) -> None:
+    def start(self, job: _Job, entry: Entry[Startable]) -> None:
         """Called by the dispatcher, which has given the job a slot."""
         if not job.bundle.attempts:
             job.began = asyncio.get_running_loop().time()
-        trying = self._try(job)
+        trying = self._try(job, entry)
         try:
             self._group.create_task(trying)
         except RuntimeError:  # the group is being taken down
@@ -266,7 +265,7 @@ class Run:
         self._waiting += (state == _Job.WAITING) - (job.state == _Job.WAITING)
         job.state = state
 
-    async def _try(self, job: _Job) -> None:
+    async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
         bundle, watchers = job.bundle, self.engine.watchers
         if watchers:
             watchers.emit(Attempted(bundle))
@@ -275,20 +274,20 @@ class Run:
         finally:
             job.free()
         if isinstance(verdict, Again):
-            self._wait(job, verdict)
+            self._wait(job, entry, verdict)
             return
         bundle.status = Status.FAILED if isinstance(verdict, Failed) else Status.DONE
         bundle.elapsed = asyncio.get_running_loop().time() - job.began
         await self._finish(job)
 
-    def _wait(self, job: _Job, again: Again) -> None:
+    def _wait(self, job: _Job, entry: Entry[Startable], again: Again) -> None:
         self._mark(job, _Job.WAITING)
         if self._draining:
             self._drop(job)
             return
         if self.engine.watchers:
             self.engine.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
-        self.engine.dispatcher.submit(job.entry, again.delay)
+        self.engine.dispatcher.submit(entry, again.delay)
         self.look_for_room()
 
     # Settling.
@@ -296,6 +295,7 @@ class Run:
     def _finish_soon(self, job: _Job) -> None:
         """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
         if job.bundle.status is Status.FAILED:
+            self._mark(job, _Job.ACTIVE)
             self._group.create_task(self._finish(job))
         else:
             self._hand_over(job)
@@ -314,10 +314,7 @@ class Run:
 
     async def _conclude(self, job: _Job, told: bool = False) -> None:
         if job.bundle.status is Status.FAILED and not told:
-            try:
-                await self.engine.download.on_fail(job.bundle)
-            except Exception as error:
-                raise bug(job.bundle, "on_fail", error) from error
+            await tell_failure(self.engine.download, job.bundle)
         self._hand_over(job)
 
     def _hand_over(self, job: _Job) -> None:

@@ -342,6 +342,27 @@ def test_no_secret_after_a_way_through_another_origin(
     assert secrets_in(server.asked("/end")[0]) == []
 
 
+@BASIC_AUTH_STILL_WORKS
+@pytest.mark.parametrize("given", GIVEN)
+def test_no_secret_further_on_at_another_origin(
+    given: Callable[[str], tuple[AioDownloadBundle, Callable[[], aiohttp.ClientSession] | None]],
+    server: FaultServer,
+    other_server: FaultServer,
+    quick: Callable[..., AioDownload],
+) -> None:
+    """Row 27, A -> B -> B and A -> B -> A -> A: once credentials are dropped, no later hop brings them back."""
+    other_server.on("/b2", redirect(server.url("/a2")))
+    away = other_server.on("/b1", redirect("/b2"))
+    server.on("/a2", redirect("/a3"))
+    server.on("/a3", ok(SMALL))
+    bundle, client = given(server.on("/a1", redirect(away)))
+    aiodownload.one(bundle, quick(client=client))
+    assert bundle.ok
+    assert [request.target for request in other_server.requests] == ["/b1", "/b2"]
+    assert [secrets_in(request) for request in other_server.requests] == [[], []]
+    assert [secrets_in(request) for request in server.requests[1:]] == [[], []]
+
+
 @pytest.mark.parametrize("given", [as_bundle_headers, as_session_headers, as_userinfo])
 def test_secrets_stay_within_their_origin(
     given: Callable[[str], tuple[AioDownloadBundle, Callable[[], aiohttp.ClientSession] | None]],

@@ -334,15 +334,19 @@ def test_stall_ends_after_timeout(script: Script, server: FaultServer, quick: Ca
     assert "0.5 s" in str(bundle.error)
 
 
-async def test_endless_interim_answers_are_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+async def within(seconds: float, download: AioDownload, url: str) -> AioDownloadBundle:
+    async with asyncio.timeout(seconds):
+        return await download.one(url)
+
+
+def test_endless_interim_answers_are_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
     """A server that only ever says "102 Processing" holds a slot for a bounded time, though it is never silent."""
     url = server.on("/f", interim_flood())
-    async with asyncio.timeout(6):
-        bundle = await quick(Quick(max_attempts=1, timeout=0.3)).one(url)
+    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.3)), url))
     assert_failed(bundle, TransportError, 1)
 
 
-async def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
     """A head that comes byte by byte and never ends holds a slot for a bounded time, though it is never silent."""
 
     async def drip(request: Request, connection: Connection) -> bool:
@@ -352,8 +356,7 @@ async def test_endless_head_is_left(server: FaultServer, quick: Callable[..., Ai
             await asyncio.sleep(0.02)
 
     url = server.on("/f", drip)
-    async with asyncio.timeout(6):
-        bundle = await quick(Quick(max_attempts=1, timeout=0.3)).one(url)
+    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.3)), url))
     assert_failed(bundle, TransportError, 1)
 
 
