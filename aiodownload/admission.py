@@ -22,6 +22,7 @@ __all__ = ["Admission", "Candidate", "chosen_path"]
 _log = logging.getLogger("aiodownload")
 
 _TAKEN = "another URL of this run is written there, a folder has that name, or a file stands where a folder should be"
+TRUSTED = 1024  # characters; a longer path is looked at again
 _TURNS = 64  # other names to try before a path is given up
 
 
@@ -96,6 +97,7 @@ class Admission:
                 self._seen.put(candidate.key, candidate.identity, candidate.bundle._results())
         if self._objects.get(id(candidate.bundle)) is candidate:
             del self._objects[id(candidate.bundle)]
+        candidate.bundle._checked = None  # a parsed URL per result would double what a swarm keeps
 
     @property
     def overflows(self) -> bool:
@@ -255,4 +257,6 @@ def chosen_path(strategy: DownloadStrategy, bundle: AioDownloadBundle) -> str:
             raise
         except Exception as error:
             raise bug(bundle, "get_file_path", error) from error
+        if type(strategy).get_file_path is DownloadStrategy.get_file_path and len(str(path)) < TRUSTED:
+            return str(path)  # below home by construction
     return safe_path(str(path), strategy.home)

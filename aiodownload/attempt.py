@@ -24,7 +24,7 @@ from .errors import (
     StrategyError,
     TransportError,
 )
-from .request.redirects import Hop, Trail
+from .request.redirects import REDIRECTS, Hop, Trail
 from .request.response import Refuse, accept_response
 from .request.retry_after import retry_after
 from .request.strategy import RequestStrategy
@@ -133,16 +133,16 @@ class Attempts:
 
     async def _ask(self, bundle: AioDownloadBundle, permit: Permit) -> _Failure | None:
         hop = _first_hop(bundle)
-        trail = Trail()
+        trail: Trail | None = None
         while True:
             response = await self._transport.ask(hop)
             try:
-                following = trail.follow(
-                    hop,
-                    response.status,
-                    response.headers.getall("Location", ()),
-                    cookies="Set-Cookie" in response.headers,
-                )
+                if response.status in REDIRECTS:
+                    trail = trail or Trail()
+                    locations = response.headers.getall("Location", ())
+                    following = trail.follow(hop, response.status, locations, cookies="Set-Cookie" in response.headers)
+                else:
+                    following = None
                 if following is None:
                     return await self._judge(bundle, hop.url, response, permit)
             finally:
@@ -249,7 +249,7 @@ async def tell_failure(strategy: DownloadStrategy, bundle: AioDownloadBundle) ->
 def _first_hop(bundle: AioDownloadBundle) -> Hop:
     url = bundle._parse()
     headers = dict(bundle.headers)
-    if url.user is not None or url.password is not None:
+    if url.raw_user is not None or url.raw_password is not None:
         if not any(name.lower() == "authorization" for name in headers):
             pair = f"{url.user or ''}:{url.password or ''}".encode()
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")

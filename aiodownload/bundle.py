@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -52,6 +53,21 @@ _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_HOST = re.compile(r"[\x00-\x20\x7f%/\\?#@<>^|]")
 _BAD_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*\\")
+
+
+_RESULTS = (
+    "_file_path",
+    "attempts",
+    "status",
+    "error",
+    "http_status",
+    "final_url",
+    "response_headers",
+    "size",
+    "verified",
+    "elapsed",
+)
+_results_of: Callable[[object], tuple[Any, ...]] = attrgetter(*_RESULTS)
 
 
 class AioDownloadBundle:
@@ -109,25 +125,12 @@ class AioDownloadBundle:
         self.elapsed = 0.0
         self._delivery: Any = None  # storage.delivery.Delivery while a response is in hand
 
-    _RESULTS = (
-        "_file_path",
-        "attempts",
-        "status",
-        "error",
-        "http_status",
-        "final_url",
-        "response_headers",
-        "size",
-        "verified",
-        "elapsed",
-    )
-
     def _results(self) -> tuple[Any, ...]:
         """What became of this bundle, without the bundle."""
-        return tuple(getattr(self, name) for name in self._RESULTS)
+        return _results_of(self)
 
     def _take_results(self, results: tuple[Any, ...]) -> None:
-        for name, value in zip(self._RESULTS, results, strict=True):
+        for name, value in zip(_RESULTS, results, strict=True):
             setattr(self, name, value)
 
     @property

@@ -112,6 +112,7 @@ class Run:
         self._exhausted = False
         self._draining = False
         self._source_error: Exception | None = None
+        self._resting: list[asyncio.Future[tuple[_Job, Entry[Startable]]]] = []
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._group: asyncio.TaskGroup
@@ -248,16 +249,30 @@ class Run:
         """Called by the dispatcher, which has given the job a slot."""
         if not job.bundle.attempts:
             job.began = asyncio.get_running_loop().time()
-        trying = self._try(job, entry)
+        job.has_slot = True
+        self._mark(job, _Job.ACTIVE)
+        while self._resting:
+            rest = self._resting.pop()
+            if not rest.done():  # cancelled while the group is being taken down
+                rest.set_result((job, entry))
+                return
+        work = self._work(job, entry)
         try:
-            self._group.create_task(trying)
+            self._group.create_task(work)
         except RuntimeError:  # the group is being taken down
-            trying.close()
+            work.close()
+            job.has_slot = False
             self.engine.dispatcher.schedule.release()
             self._drop(job)
-        else:
-            job.has_slot = True
-            self._mark(job, _Job.ACTIVE)
+
+    async def _work(self, job: _Job, entry: Entry[Startable]) -> None:
+        """One worker: make a try, then rest until there is another to make."""
+        while True:
+            await self._try(job, entry)
+            rest: asyncio.Future[tuple[_Job, Entry[Startable]]] = asyncio.get_running_loop().create_future()
+            self._resting.append(rest)
+            del job, entry
+            job, entry = await rest
 
     def _mark(self, job: _Job, state: str) -> None:
         """Keep count of the jobs that are active and of those that wait for something else than a slot."""
@@ -353,6 +368,8 @@ class Run:
                 self._group = group
                 self._reader = group.create_task(self._read_all())
                 await self._idle.wait()
+                while self._resting:
+                    self._resting.pop().cancel()
         except BaseExceptionGroup as group_error:
             cause = _first(group_error)
             raise cause from cause.__cause__

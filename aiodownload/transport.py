@@ -60,6 +60,9 @@ class Transport:
         self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
         self._session: aiohttp.ClientSession
         self._stranger: aiohttp.ClientSession | None = None
+        self._asking: dict[asyncio.Task[Any] | None, float] = {}
+        self._overdue: set[asyncio.Task[Any] | None] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
         self._owned = False
 
     async def open(self) -> None:
@@ -80,6 +83,8 @@ class Transport:
 
     async def close(self) -> None:
         """Close what was opened here; a caller's session stays open."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._stranger is not None:
             await self._stranger.close()
         if self._owned:
@@ -101,7 +106,7 @@ class Transport:
                 connector=home.connector,
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": USER_AGENT},
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 trust_env=home.trust_env,
                 # No public name: without it a redirect would leave by another way than the proxy that was asked for.
                 proxy=getattr(home, "_default_proxy", None),
@@ -114,25 +119,24 @@ class Transport:
         :raises TransportError: if no usable head comes.
         """
         session = self._session if hop.trusted else self._stranger_session()
-        headers = {"Accept-Encoding": "identity", **hop.headers}
-        if hop.body is not None:
-            headers.setdefault("Content-Type", _FORM)
-        whole_head = asyncio.timeout(self._timeout * HEAD_TIMEOUTS)
+        task = asyncio.current_task()
         try:
-            async with whole_head:
-                return await session.request(
-                    hop.method,
-                    hop.url,
-                    data=hop.body,
-                    headers=headers,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=False,
-                    timeout=self._limits,
-                )
-        except TRANSPORT_ERRORS as error:
-            if whole_head.expired():
+            self._watch(task)
+            return await session.request(
+                hop.method,
+                hop.url,
+                data=hop.body,
+                headers=self._headers(hop),
+                allow_redirects=False,
+                raise_for_status=False,
+                auto_decompress=False,
+                timeout=self._limits,
+            )
+        except asyncio.CancelledError as error:
+            if task in self._overdue and task is not None and task.uncancel() == 0:
                 raise StallError(f"no whole answer head after {self._timeout * HEAD_TIMEOUTS:g} s") from error
+            raise
+        except TRANSPORT_ERRORS as error:
             raise transport_error(error, self._timeout) from error
         except UnicodeError as error:  # of the idna codec, from the system's resolver
             raise ResolveError(f"the name {hop.url.raw_host!r} has no address: it is no host name", False) from error
@@ -140,6 +144,32 @@ class Transport:
             if session.closed:
                 raise UsageError("client: the ClientSession was closed while it was in use") from error
             raise
+        finally:
+            self._asking.pop(task, None)
+            self._overdue.discard(task)
+
+    def _headers(self, hop: Hop) -> dict[str, str] | None:
+        if not hop.headers and hop.body is None and self._client is None:
+            return None  # our own session has all that is needed
+        headers = {"Accept-Encoding": "identity", **hop.headers}
+        if hop.body is not None:
+            headers.setdefault("Content-Type", _FORM)
+        return headers
+
+    def _watch(self, task: asyncio.Task[Any] | None) -> None:
+        """Let the sweeper end this request if its head does not come; a timer for each would cost more."""
+        loop = asyncio.get_running_loop()
+        self._asking[task] = loop.time() + self._timeout * HEAD_TIMEOUTS
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._timeout, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task, end in self._asking.items():
+            if end <= now and task is not None and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+        self._sweeper = loop.call_later(self._timeout, self._sweep, loop) if self._asking else None
 
 
 def _usable(session: aiohttp.ClientSession) -> aiohttp.ClientSession:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blockbuster import BlockBuster
 from servers import FaultServer, Request, Script, each_path, ok, status
 from yarl import URL
 
@@ -75,13 +74,8 @@ def test_sessions(
     example_org: FaultServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    blockbuster: BlockBuster | None,
 ) -> None:
     """Every ``>>>`` in the document prints what stands below it, up to the server's address and the folder."""
-    if blockbuster is not None:
-        # Settings may be made in a coroutine, and ask for the current directory then.
-        for function in ("os.path.abspath", "os.getcwd"):
-            blockbuster.functions[function].can_block_in("aiodownload/storage/strategy.py", "home")
     monkeypatch.chdir(tmp_path)
     text = (ROOT / name).read_text(encoding="utf-8")
     text = text.replace("https://example.org", example_org.url(""))

@@ -20,7 +20,6 @@ import aiohttp
 import brotli
 import pytest
 import trustme
-from blockbuster import BlockBuster
 from conftest import Quick
 from servers import Connection, FaultServer, Request, Script, chunked, cut, drop, each_path, ok, redirect, stall, status
 
@@ -58,13 +57,6 @@ Files = Callable[[], dict[str, bytes]]
 
 BODY = shake_128(b"engine").digest(100_000)
 BIG = shake_128(b"big").digest(3 << 20)
-
-
-@pytest.fixture(autouse=True)
-def settings_may_be_made_on_a_loop(blockbuster: BlockBuster) -> None:
-    """Making a DownloadStrategy asks for the current directory, which no disk is needed for."""
-    for name in ("os.path.abspath", "os.getcwd"):
-        blockbuster.functions[name].can_block_in("aiodownload/storage/strategy.py", "home")
 
 
 def busy(seconds: float, body: bytes = b"body") -> Script:

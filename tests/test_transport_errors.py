@@ -1,4 +1,4 @@
-"""What can go wrong on the wire: each fault is a retry or a failed bundle with a readable error, and hurts nobody else."""
+"""What can go wrong on the wire: each fault is a retry or a failed bundle with a readable error, and hurts no other."""
 
 from __future__ import annotations
 

@@ -47,13 +47,6 @@ BIG = bytes(range(256)) * (3 << 12)
 posix = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent to a process only on POSIX")
 
 
-@pytest.fixture(autouse=True)
-def settings_may_be_made_on_a_loop(blockbuster: BlockBuster) -> None:
-    """Making a DownloadStrategy asks for the current directory, which no disk is needed for."""
-    for name in ("os.path.abspath", "os.getcwd"):
-        blockbuster.functions[name].can_block_in("aiodownload/storage/strategy.py", "home")
-
-
 PRELUDE = """
 import asyncio, gc, json, os, signal, sys, threading, time
 import aiodownload

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from yarl import URL
 
@@ -12,16 +13,15 @@ from ..bundle import is_host
 from ..errors import RedirectError
 from ..redact import redact
 
-__all__ = ["MAX_REDIRECTS", "Hop", "Trail"]
+__all__ = ["MAXREDIRECTS", "Hop", "Trail"]
 
-MAX_REDIRECTS = 10
+MAXREDIRECTS = 10
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte of the field that is no UTF-8, as aiohttp hands it over
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """One request on the way from the caller's URL to the file.
 
     :param method: ``"GET"`` or ``"POST"``.
@@ -54,7 +54,7 @@ class Trail:
         :param cookies: whether it set a cookie; only then may the same URL be asked again.
         :raises RedirectError: for a redirect that must not be followed.
         """
-        if status not in _REDIRECTS or not locations:
+        if status not in REDIRECTS or not locations:
             return None
         if len(set(locations)) > 1:
             raise RedirectError("the redirect has two different Location fields", status)
@@ -66,8 +66,8 @@ class Trail:
     def _note(self, hop: Hop, following: Hop, status: int, cookies: bool) -> None:
         self.seen.add((hop.method, hop.url))
         self.followed += 1
-        if self.followed > MAX_REDIRECTS:
-            raise RedirectError(f"more than {MAX_REDIRECTS} redirects", status)
+        if self.followed > MAXREDIRECTS:
+            raise RedirectError(f"more than {MAXREDIRECTS} redirects", status)
         if (following.method, following.url) in self.seen and not cookies:
             raise RedirectError(f"the redirects run in a circle at {redact(following.url)}", status)
 

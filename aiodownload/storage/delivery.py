@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..bundle import Verified
 from ..errors import BodyError, TooLargeError
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DecodedContent", "Delivery"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Framing:
+class _Framing(NamedTuple):
     """How the end of a body is known (RFC 9112 section 6.3).
 
     :param length: bytes declared, or None.
@@ -99,11 +97,15 @@ class Delivery:
         limit, declared = strategy.max_bytes, self._framing.length
         if limit is not None and declared is not None and declared > limit:
             raise TooLargeError(declared, limit)
-        home = await self._workspace.home()
+        home = self._workspace.opened or await self._workspace.home()
         path = bundle.file_path or ""
         sink = PartialFile(self._workspace.disk, path, home.mode)
         try:
-            await self._pour(sink, strategy.chunk_size, limit, self._coding(path))
+            decoder = self._coding(path)
+            if decoder is None:
+                await self._pour(sink, strategy.chunk_size, limit)
+            else:
+                await self._decode(sink, strategy.chunk_size, decoder)
             bundle.size = await sink.commit()
         except BaseException:
             await sink.abandon()
@@ -123,27 +125,32 @@ class Delivery:
         strategy = self._workspace.strategy
         return Decoder(names, strategy.max_bytes, strategy.max_ratio)
 
-    async def _pour(self, sink: Sink, chunk_size: int, limit: int | None, decoder: Decoder | None) -> None:
-        if decoder is not None:
-            async for chunk in self._chunks(chunk_size):
-                for data in decoder.feed(chunk):
-                    await sink.write(data)
-            decoder.finish()
-            return
-        stored = 0
-        async for chunk in self._chunks(chunk_size):
-            stored += len(chunk)
-            if limit is not None and stored > limit:
-                raise TooLargeError(stored, limit)
-            await sink.write(chunk)
-
-    async def _chunks(self, chunk_size: int) -> AsyncIterator[bytes]:
-        """The body as sent, in chunks of at most ``chunk_size`` bytes, counted against the declared length."""
+    async def _pour(self, sink: Sink, chunk_size: int, limit: int | None) -> None:
         received = 0
         read = self._content.read
         while chunk := await read(chunk_size):
             received += len(chunk)
+            if limit is not None and received > limit:
+                raise TooLargeError(received, limit)
+            await sink.write(chunk)
+        self._all_received(received)
+
+    async def _decode(self, sink: Sink, chunk_size: int, decoder: Decoder) -> None:
+        async for chunk in self._chunks(chunk_size):
+            for data in decoder.feed(chunk):
+                await sink.write(data)
+        decoder.finish()
+
+    async def _chunks(self, chunk_size: int) -> AsyncIterator[bytes]:
+        """The body as sent, in chunks of at most ``chunk_size`` bytes."""
+        received = 0
+        while chunk := await self._content.read(chunk_size):
+            received += len(chunk)
             yield chunk
+        self._all_received(received)
+
+    def _all_received(self, received: int) -> None:
+        """The end has come: compare with the declared length, and let the server go."""
         declared = self._framing.length
         if declared is not None and received != declared:
             raise BodyError(f"the body ended after {received} of {declared} bytes")

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LANES = 4
-SLOW = 0.05  # seconds after which a trip counts as slow, and another lane is opened beside it
+SLOW = 0.25  # seconds after which a trip counts as slow, and another lane is opened beside it
 
 _Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[], Any]]"
 
@@ -24,18 +24,19 @@ _Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[], Any]]"
 class Disk:
     """Disk threads of one entered AioDownload, in which finished jobs share a trip.
 
-    A trip to a thread and back costs more than writing a small file does.  So there is one lane at first: whatever is
-    waiting when a trip begins goes along.  While trips are slow, up to four lanes work side by side.
+    A trip to a thread and back costs more than writing a small file does.  So there is one lane at first, with a thread
+    of its own: whatever is waiting when a trip begins goes along.  While trips are slow, up to four lanes work side by
+    side.
 
     asyncio's default executor is not used: it has few threads, and looking up names shares it; six slow look-ups
     held up a write by seconds.
     """
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(LANES, thread_name_prefix="aiodownload-disk")
         self._jobs: list[_Job] = []
+        self._idle: list[ThreadPoolExecutor] = []
+        self._executors: list[ThreadPoolExecutor] = []
         self._lanes: set[asyncio.Task[None]] = set()
-        self._open = 0
         self._departed = 0.0
         self._patience: asyncio.TimerHandle | None = None
 
@@ -44,9 +45,9 @@ class Disk:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._jobs.append((future, partial(function, *args, **kwargs)))
-        if not self._open:
+        if len(self._idle) == len(self._executors):
             self._open_lane(loop)
-        elif self._patience is None and self._open < LANES:
+        elif self._patience is None and (self._idle or len(self._executors) < LANES):
             self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
         return await future
 
@@ -56,7 +57,7 @@ class Disk:
         At the exit of the interpreter no thread takes work any more; then it is called here and now.
         """
         try:
-            return self._executor.submit(function)
+            return (self._executors or [self._new_executor()])[0].submit(function)
         except RuntimeError:
             done: Future[object] = Future()
             done.set_result(function())
@@ -69,27 +70,40 @@ class Disk:
         if self._patience is not None:
             self._patience.cancel()
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
+            await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
         except RuntimeError:  # the interpreter exits: no thread is left that could wait in our stead
-            self._executor.shutdown()
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        for executor in self._executors:
+            executor.shutdown()
+
+    def _new_executor(self) -> ThreadPoolExecutor:
+        executor = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")
+        self._executors.append(executor)
+        return executor
 
     def _open_lane(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._open += 1
-        lane = loop.create_task(self._lane(loop), name="aiodownload-disk")
+        executor = self._idle.pop() if self._idle else self._new_executor()
+        lane = loop.create_task(self._lane(loop, executor), name="aiodownload-disk")
         self._lanes.add(lane)
         lane.add_done_callback(self._lanes.discard)
 
     def _lose_patience(self, loop: asyncio.AbstractEventLoop) -> None:
         self._patience = None
-        if self._jobs and self._open < LANES:
+        if not self._jobs:
+            return
+        if loop.time() < self._departed + SLOW:  # another trip has begun since
+            self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
+        elif self._idle or len(self._executors) < LANES:
             self._open_lane(loop)
 
-    async def _lane(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _lane(self, loop: asyncio.AbstractEventLoop, executor: ThreadPoolExecutor) -> None:
         while self._jobs:
             jobs, self._jobs = self._jobs, []
             self._departed = loop.time()
             try:
-                results = await _trip([job for _, job in jobs], executor=self._executor)
+                results = await _trip([job for _, job in jobs], executor=executor)
             except RuntimeError as error:  # the interpreter exits
                 results = [error] * len(jobs)
             except asyncio.CancelledError:  # the event loop is being taken down
@@ -103,7 +117,7 @@ class Disk:
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-        self._open -= 1
+        self._idle.append(executor)
 
 
 def _do_all(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -112,6 +126,8 @@ def _do_all(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     for job in jobs:
         try:
             results.append(job())
+        except StopIteration as error:  # a future does not take it
+            results.append(RuntimeError(f"a disk job raised {error!r}"))
         except Exception as error:
             results.append(error)
     return results

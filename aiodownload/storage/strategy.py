@@ -81,7 +81,7 @@ class DownloadStrategy:
         Called once per bundle, before its first request.  Here: home/host/path…, the last segment of the URL's path
         being the file name; the same URL and params always give the same path, different ones different paths.
         """
-        return os.path.join(self.home, *url_to_path(bundle._parse(), bundle._form()))
+        return os.sep.join((self.home.rstrip(os.sep), *url_to_path(bundle._parse(), bundle._form())))
 
     async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
         """Read the body in chunks, store it, prove it whole; when this returns, the file is there.

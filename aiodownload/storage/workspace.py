@@ -25,6 +25,7 @@ class Workspace:
         self.strategy = strategy
         self.disk = Disk()
         self.places = Places()
+        self.opened: Home | None = None
         self._home: asyncio.Future[Home] | None = None
 
     async def home(self) -> Home:
@@ -34,7 +35,8 @@ class Workspace:
         """
         if self._home is None:
             self._home = asyncio.ensure_future(self.disk.run(Home.open, self.strategy.home))
-        return await asyncio.shield(self._home)
+        self.opened = await asyncio.shield(self._home)
+        return self.opened
 
     async def close(self) -> None:
         """Wait for the disk and end its threads."""
