@@ -117,7 +117,8 @@ class Admission:
         """Give back every path; forget everything."""
         for candidate in list(self._flying.values()):
             self._leave(candidate)
-        self._workspace.disk.later(self._seen.close)
+        if self._seen.spilled:
+            self._workspace.disk.later(self._seen.close)
 
     def _prepare(self, candidate: Candidate) -> bool:
         """Start the bundle afresh and ask for its path; False if it needs no place."""

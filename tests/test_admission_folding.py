@@ -29,6 +29,12 @@ def server(server: FaultServer) -> FaultServer:
     return server
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder for the files that is spelled otherwise than it is compared."""
+    return tmp_path / "Home"
+
+
 def say(monkeypatch: pytest.MonkeyPatch, folds_case: bool) -> None:
     """Let every home say that it folds case, or that it does not; the disk itself stays what it is."""
     monkeypatch.setattr(Home, "open", staticmethod(lambda path: Home(path, 0o644, folds_case)))

@@ -433,7 +433,7 @@ def test_a_bundle_given_again_starts_afresh(server: FaultServer, quick: Any) -> 
 
 
 def test_a_path_that_was_given_is_kept(server: FaultServer, quick: Any, tmp_path: Path) -> None:
-    """``file_path`` at construction or set later is where the file goes, in every run; a decided one is decided anew."""
+    """``file_path`` at construction or set later is where the file goes, in every run; another is decided anew."""
     url = server.on("/x", ok(b"x"))
     given = AioDownloadBundle(url, file_path=tmp_path / "given.bin")
     later = AioDownloadBundle(url)

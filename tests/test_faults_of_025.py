@@ -775,7 +775,7 @@ def test_b28_the_readme_is_there(project: dict[str, Any]) -> None:
 
 
 def test_b28_one_wheel_for_every_python_3(project: dict[str, Any]) -> None:
-    """The wheel is pure and for any Python 3 from the floor on: no tag of a single version, no code outside the package."""
+    """The wheel is pure, for any Python 3: no tag of a single version, no code outside the package."""
     assert project["build-system"]["build-backend"] == "hatchling.build"
     assert project["project"]["requires-python"] == ">=3.11"
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]

@@ -303,7 +303,7 @@ def test_silence_of_a_tls_server_before_the_handshake(quick: Callable[..., AioDo
 def test_slow_but_steady_body_is_no_stall(
     server: FaultServer, files: Callable[[], dict[str, bytes]], quick: Callable[..., AioDownload]
 ) -> None:
-    """`timeout` is time without progress: a body that takes longer in all, byte after byte, is whole at the first try."""
+    """`timeout` is time without progress: a body that takes longer in all is whole at the first try."""
     url = server.on("/f", slow(BODY, 9, 0.1))
     bundle = aiodownload.one(url, quick(Quick(max_attempts=1, timeout=0.4)))
     assert bundle.ok

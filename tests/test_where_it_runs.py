@@ -442,7 +442,8 @@ def test_optimised_python_has_the_same_outcomes(server: FaultServer, other_serve
                  "broken", "later", "too-large"]
         strategy = DownloadStrategy(home=home, max_bytes=99)
         request = Quick(max_attempts=2, max_retry_after=10)
-        bundles = aiodownload.swarm([base + "/" + name for name in names] + ["no url"], AioDownload(None, strategy, request))
+        urls = [base + "/" + name for name in names] + ["no url"]
+        bundles = aiodownload.swarm(urls, AioDownload(None, strategy, request))
         outcomes = [[b.url.rpartition("/")[2], b.status.name, type(b.error).__name__, b.attempts, b.http_status, b.size]
                     for b in bundles]
         print(json.dumps([sys.flags.optimize, outcomes]))

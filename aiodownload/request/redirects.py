@@ -13,9 +13,9 @@ from ..bundle import is_host
 from ..errors import RedirectError
 from ..redact import redact
 
-__all__ = ["MAXREDIRECTS", "Hop", "Trail"]
+__all__ = ["MAX_REDIRECTS", "REDIRECTS", "Hop", "Trail"]
 
-MAXREDIRECTS = 10
+MAX_REDIRECTS = 10
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte of the field that is no UTF-8, as aiohttp hands it over
@@ -66,8 +66,8 @@ class Trail:
     def _note(self, hop: Hop, following: Hop, status: int, cookies: bool) -> None:
         self.seen.add((hop.method, hop.url))
         self.followed += 1
-        if self.followed > MAXREDIRECTS:
-            raise RedirectError(f"more than {MAXREDIRECTS} redirects", status)
+        if self.followed > MAX_REDIRECTS:
+            raise RedirectError(f"more than {MAX_REDIRECTS} redirects", status)
         if (following.method, following.url) in self.seen and not cookies:
             raise RedirectError(f"the redirects run in a circle at {redact(following.url)}", status)
 

@@ -36,6 +36,7 @@ class Disk:
         self._jobs: list[_Job] = []
         self._idle: list[ThreadPoolExecutor] = []
         self._executors: list[ThreadPoolExecutor] = []
+        self._tidying: ThreadPoolExecutor | None = None
         self._lanes: set[asyncio.Task[None]] = set()
         self._departed = 0.0
         self._patience: asyncio.TimerHandle | None = None
@@ -52,15 +53,21 @@ class Disk:
         return await future
 
     def later(self, function: Callable[[], object]) -> Future[object]:
-        """Call ``function`` in one of the threads some time before :meth:`close` returns.
+        """Call ``function`` in a thread beside the lanes, before :meth:`close` returns.
 
-        At the exit of the interpreter no thread takes work any more; then it is called here and now.
+        At the exit of the interpreter no thread takes work any more; then, and after :meth:`close`, it is called here
+        and now.
         """
+        if self._tidying is None:
+            self._tidying = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")
         try:
-            return (self._executors or [self._new_executor()])[0].submit(function)
+            return self._tidying.submit(function)
         except RuntimeError:
             done: Future[object] = Future()
-            done.set_result(function())
+            try:
+                done.set_result(function())
+            except Exception as error:
+                done.set_exception(error)
             return done
 
     async def close(self) -> None:
@@ -75,7 +82,9 @@ class Disk:
             self._shut_down()
 
     def _shut_down(self) -> None:
-        for executor in self._executors:
+        if self._tidying is None:
+            self._tidying = ThreadPoolExecutor(1)
+        for executor in (*self._executors, self._tidying):
             executor.shutdown()
 
     def _new_executor(self) -> ThreadPoolExecutor:

@@ -201,16 +201,18 @@ def test_two_spellings_are_one_where_case_is_folded(held: str, wanted: str, dept
     assert places.clash(wanted) is None
 
 
-def test_what_two_bundles_share_is_kept_for_the_second() -> None:
-    """A folder with two files in it is no file's place until both are given back."""
-    places = Held()
-    places.take("/h/a/x")
-    places.take("/h/a/y")
-    places.give_back("/h/a/x")
-    assert places.clash("/h/a") == 0
-    assert places.clash("/h/a/x") is None
-    places.give_back("/h/a/y")
-    assert places.clash("/h/a") is None
+@pytest.mark.parametrize(("first", "second"), [("/h/a/x", "/h/a/y"), ("/h/a/b/x", "/h/a/c/x"), ("/h/a/x", "/h/a/b/x")])
+def test_what_two_bundles_share_is_kept_for_the_second(first: str, second: str) -> None:
+    """A folder with two files somewhere below is no file's place until both are given back."""
+    for one, other in ((first, second), (second, first)):
+        places = Held()
+        places.take(one)
+        places.take(other)
+        places.give_back(one)
+        assert places.clash("/h/a") == 0
+        assert places.clash(one) is None
+        places.give_back(other)
+        assert places.clash("/h/a") is None
 
 
 _PATH = st.lists(st.sampled_from("abAB"), min_size=1, max_size=4).map(lambda names: "/" + "/".join(names))
