@@ -9,8 +9,10 @@ The floor plan, from the entrance inwards; imports point only downwards:
 
 =================  ====================================================================
 ``__main__, cli``  the command line (extra ``cli``); ``demo``: its server full of trouble
-``api, feed``      one() each() swarm(): the only place that starts a loop or a thread
-``download``       AioDownload: settings, and what is open while it is entered
+``api``            one() each() swarm(), for code that is no coroutine
+``call, feed``     one such call: the only place that starts a loop or a thread for one
+``download``       AioDownload: settings, and the calls that may be awaited
+``live``           what is open while it is entered, shared by all its runs
 ``run``            one call: read, start, wait, settle
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
 ``attempt``        one try: ask, follow, judge, receive

@@ -1,4 +1,4 @@
-"""AioDownload: what a user composes, and what it has open while it is entered."""
+"""AioDownload: what a user composes, and the calls that may be awaited on it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
-from .admission import chosen_path
-from .attempt import Attempts, Done, Failed, Verdict, tell_failure
-from .bundle import AioDownloadBundle, Status
-from .dispatcher import Dispatcher
-from .errors import ConfigurationError, DownloadError, StrategyError, UsageError
-from .events import Observer, Watchers, checked_observers
-from .observers.logs import LogObserver, somebody_reads
-from .request.schedule import Schedule
-from .request.strategy import Lenient, RequestStrategy, check_request_settings
-from .run import Deliver, Engine, Run
+from .bundle import AioDownloadBundle
+from .errors import ConfigurationError, StrategyError, UsageError
+from .events import Observer, checked_observers
+from .live import Live
+from .request.strategy import Lenient, RequestStrategy
+from .run import Deliver, Run
 from .source import Source, UrlMap, source_of
-from .storage.strategy import DownloadStrategy, check_download_settings
-from .storage.workspace import Workspace
-from .transport import Client, Transport, checked_client
+from .storage.strategy import DownloadStrategy
+from .transport import Client, checked_client
 
-__all__ = ["AioDownload", "Live", "Results"]
+__all__ = ["AioDownload", "Results"]
 
 Self = TypeVar("Self", bound="AioDownload")
 
@@ -187,58 +182,6 @@ class AioDownload:
         return self._live
 
 
-class Live:
-    """What an entered AioDownload has open: sessions, disk threads, one schedule, its runs."""
-
-    def __init__(self, settings: AioDownload) -> None:
-        request, download = settings.request_strategy, settings.download_strategy
-        check_request_settings(request)
-        check_download_settings(download)
-        self._transport = Transport(settings.client, request.timeout)
-        self._workspace = Workspace(download)
-        observers = (*settings.observers, LogObserver()) if somebody_reads() else settings.observers
-        self._engine = Engine(
-            request,
-            download,
-            Dispatcher(Schedule(request.concurrent)),
-            Attempts(request, download, self._transport, self._workspace),
-            self._workspace,
-            Watchers(observers),
-        )
-
-    async def open(self) -> None:
-        """Open the session."""
-        await self._transport.open()
-
-    async def close(self) -> None:
-        """Cancel what is unfinished, wait for it, and close everything."""
-        for run in tuple(self._engine.runs):
-            await run.close()
-        self._engine.dispatcher.close()
-        await self._transport.close()
-        await self._workspace.close()
-
-    def start(self, source: Source, deliver: Deliver) -> Run:
-        """Begin a run."""
-        return Run(self._engine, source, deliver)
-
-    async def try_once(self, bundle: AioDownloadBundle) -> None:
-        """One try, at once."""
-        engine = self._engine
-        try:
-            bundle._parse()
-            bundle._file_path = chosen_path(engine.download, bundle)
-            verdict: Verdict = await engine.attempts.one(bundle, _Free())
-        except DownloadError as error:
-            bundle.error = error
-            verdict = Failed(error)
-        if isinstance(verdict, Done):
-            bundle.status = Status.DONE
-        elif isinstance(verdict, Failed):
-            bundle.status = Status.FAILED
-            await tell_failure(engine.download, bundle)
-
-
 class Results(AsyncIterator[AioDownloadBundle]):
     """The bundles of one ``each``, as they are settled.
 
@@ -306,16 +249,6 @@ class _Waker:
 
     def __call__(self, task: asyncio.Task[None]) -> None:
         self._news.set()
-
-
-class _Free:
-    """The permit of a try outside of the schedule."""
-
-    async def pace(self) -> None:
-        """Nobody to wait for."""
-
-    def free(self) -> None:
-        """Nobody waits."""
 
 
 def in_order(settled: dict[int, AioDownloadBundle]) -> list[AioDownloadBundle]:

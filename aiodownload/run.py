@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .admission import Admission, Candidate
-from .attempt import Again, Attempts, Failed, sleep_time, tell_failure
+from .attempt import Again, Failed, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
-from .dispatcher import Dispatcher, Startable
+from .dispatcher import Startable
 from .errors import AioDownloadError, UsageError
-from .events import Attempted, RetryScheduled, Settled, Watchers
+from .events import Attempted, RetryScheduled, Settled
 from .request.schedule import Entry
-from .request.strategy import RequestStrategy
 from .source import Source
-from .storage.strategy import DownloadStrategy
-from .storage.workspace import Workspace
 
-__all__ = ["Deliver", "Engine", "Run"]
+if TYPE_CHECKING:
+    from .live import Live
 
-_log = logging.getLogger("aiodownload")
+__all__ = ["Deliver", "Run"]
 
 LOOK_AHEAD = 4  # bundles read from the input and not yet handed out, per slot
 FARTHEST = 10_000  # while every bundle that was read waits for a retry and a slot is free
 
 Deliver: TypeAlias = Callable[[int, AioDownloadBundle], None]
 """Takes a settled bundle and its place in the input."""
-
-
-class Engine:
-    """What all runs on one entered AioDownload share."""
-
-    def __init__(
-        self,
-        request: RequestStrategy,
-        download: DownloadStrategy,
-        dispatcher: Dispatcher,
-        attempts: Attempts,
-        workspace: Workspace,
-        watchers: Watchers,
-    ) -> None:
-        self.request = request
-        self.download = download
-        self.dispatcher = dispatcher
-        self.attempts = attempts
-        self.workspace = workspace
-        self.watchers = watchers
-        self.runs: set[Run] = set()
-
-    def release(self) -> None:
-        """A slot is free again: start what may go, and let runs read on."""
-        self.dispatcher.release()
-        for run in self.runs:
-            run.look_for_room()
 
 
 class _Job(Candidate):
@@ -81,12 +51,12 @@ class _Job(Candidate):
         self.run.start(self, entry)
 
     async def pace(self) -> None:
-        await self.run.engine.dispatcher.pace(self.spacing)
+        await self.run.live.dispatcher.pace(self.spacing)
 
     def free(self) -> None:
         if self.has_slot:
             self.has_slot = False
-            self.run.engine.release()
+            self.run.live.release()
 
 
 class Run:
@@ -94,16 +64,16 @@ class Run:
 
     Made on the event loop; its work begins at once, in a task of its own.
 
-    :param engine: the entered AioDownload.
+    :param live: the entered AioDownload.
     :param source: the input.
     :param deliver: called on the event loop; each bundle counts as look-ahead until :meth:`consumed`.
     """
 
-    def __init__(self, engine: Engine, source: Source, deliver: Deliver) -> None:
-        self.engine = engine
+    def __init__(self, live: Live, source: Source, deliver: Deliver) -> None:
+        self.live = live
         self._source = source
         self._deliver = deliver
-        self._admission = Admission(engine.workspace)
+        self._admission = Admission(live.workspace)
         self._jobs: set[_Job] = set()
         self._read = 0
         self._consumed = 0
@@ -118,7 +88,7 @@ class Run:
         self._group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
         self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
-        engine.runs.add(self)
+        live.runs.add(self)
 
     def __repr__(self) -> str:
         return (
@@ -161,7 +131,7 @@ class Run:
         self._source.close()
         if self._reader is not None:
             self._reader.cancel()
-        self.engine.dispatcher.discard(self._owns)
+        self.live.dispatcher.discard(self._owns)
         for job in [job for job in self._jobs if job.state != _Job.ACTIVE]:
             self._drop(job)
         self._end_of_input()
@@ -177,7 +147,7 @@ class Run:
 
     def _room_now(self) -> int:
         """How many bundles may be read now."""
-        schedule = self.engine.dispatcher.schedule
+        schedule = self.live.dispatcher.schedule
         concurrent = schedule.concurrent
         ahead = self._read - self._consumed
         room = LOOK_AHEAD * concurrent - ahead
@@ -226,8 +196,8 @@ class Run:
         await self._admission.place(jobs)
         for job in jobs:
             if job.verdict == Candidate.FETCH:
-                job.spacing = sleep_time(self.engine.request, job.bundle)
-                self.engine.dispatcher.submit(Entry(job, job.spacing))
+                job.spacing = sleep_time(self.live.request, job.bundle)
+                self.live.dispatcher.submit(Entry(job, job.spacing))
             elif job.verdict == Candidate.SETTLED:
                 self._finish_soon(job)
             elif isinstance(job.leader, _Job):
@@ -262,7 +232,7 @@ class Run:
         except RuntimeError:  # the group is being taken down
             work.close()
             job.has_slot = False
-            self.engine.dispatcher.schedule.release()
+            self.live.dispatcher.schedule.release()
             self._drop(job)
 
     async def _work(self, job: _Job, entry: Entry[Startable]) -> None:
@@ -281,11 +251,11 @@ class Run:
         job.state = state
 
     async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
-        bundle, watchers = job.bundle, self.engine.watchers
+        bundle, watchers = job.bundle, self.live.watchers
         if watchers:
             watchers.emit(Attempted(bundle))
         try:
-            verdict = await self.engine.attempts.one(bundle, job)
+            verdict = await self.live.attempts.one(bundle, job)
         finally:
             job.free()
         if isinstance(verdict, Again):
@@ -300,9 +270,9 @@ class Run:
         if self._draining:
             self._drop(job)
             return
-        if self.engine.watchers:
-            self.engine.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
-        self.engine.dispatcher.submit(entry, again.delay)
+        if self.live.watchers:
+            self.live.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
+        self.live.dispatcher.submit(entry, again.delay)
         self.look_for_room()
 
     # Settling.
@@ -329,7 +299,7 @@ class Run:
 
     async def _conclude(self, job: _Job, told: bool = False) -> None:
         if job.bundle.status is Status.FAILED and not told:
-            await tell_failure(self.engine.download, job.bundle)
+            await tell_failure(self.live.download, job.bundle)
         self._hand_over(job)
 
     def _hand_over(self, job: _Job) -> None:
@@ -339,8 +309,8 @@ class Run:
             self._admission.settled(job)
             job.over = True
         self._forget(job)
-        if self.engine.watchers:
-            self.engine.watchers.emit(Settled(job.bundle))
+        if self.live.watchers:
+            self.live.watchers.emit(Settled(job.bundle))
         self._deliver(job.index, job.bundle)
         self.look_for_room()
         self._look_for_end()
@@ -377,9 +347,9 @@ class Run:
             self._clear()
 
     def _clear(self) -> None:
-        if self in self.engine.runs:
-            self.engine.runs.discard(self)
-            self.engine.dispatcher.discard(self._owns)
+        if self in self.live.runs:
+            self.live.runs.discard(self)
+            self.live.dispatcher.discard(self._owns)
             self._source.close()
             for job in tuple(self._jobs):
                 self._drop(job)

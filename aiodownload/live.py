@@ -1,0 +1,93 @@
+"""Live: what an AioDownload has open while it is entered, and all runs on it share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .admission import chosen_path
+from .attempt import Attempts, Done, Failed, Verdict, tell_failure
+from .bundle import AioDownloadBundle, Status
+from .dispatcher import Dispatcher
+from .errors import DownloadError
+from .events import Watchers
+from .observers.logs import LogObserver, somebody_reads
+from .request.schedule import Schedule
+from .request.strategy import check_request_settings
+from .run import Deliver, Run
+from .source import Source
+from .storage.strategy import check_download_settings
+from .storage.workspace import Workspace
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from .download import AioDownload
+
+__all__ = ["Live"]
+
+
+class Live:
+    """Sessions, disk threads, one schedule, and the runs that share them.
+
+    :param settings: what was entered.
+    :raises ConfigurationError: for a setting that cannot work.
+    """
+
+    def __init__(self, settings: AioDownload) -> None:
+        self.request = settings.request_strategy
+        self.download = settings.download_strategy
+        check_request_settings(self.request)
+        check_download_settings(self.download)
+        logs = (LogObserver(),) if somebody_reads() else ()
+        self.watchers = Watchers((*settings.observers, *logs))
+        self.dispatcher = Dispatcher(Schedule(self.request.concurrent))
+        self.workspace = Workspace(self.download)
+        self._transport = Transport(settings.client, self.request.timeout)
+        self.attempts = Attempts(self.request, self.download, self._transport, self.workspace)
+        self.runs: set[Run] = set()
+
+    async def open(self) -> None:
+        """Open the session."""
+        await self._transport.open()
+
+    async def close(self) -> None:
+        """Cancel what is unfinished, wait for it, and close everything."""
+        for run in tuple(self.runs):
+            await run.close()
+        self.dispatcher.close()
+        await self._transport.close()
+        await self.workspace.close()
+
+    def start(self, source: Source, deliver: Deliver) -> Run:
+        """Begin a run."""
+        return Run(self, source, deliver)
+
+    def release(self) -> None:
+        """A slot is free again: start what may go, and let runs read on."""
+        self.dispatcher.release()
+        for run in self.runs:
+            run.look_for_room()
+
+    async def try_once(self, bundle: AioDownloadBundle) -> None:
+        """One try, at once."""
+        try:
+            bundle._parse()
+            bundle._file_path = chosen_path(self.download, bundle)
+            verdict: Verdict = await self.attempts.one(bundle, _Free())
+        except DownloadError as error:
+            bundle.error = error
+            verdict = Failed(error)
+        if isinstance(verdict, Done):
+            bundle.status = Status.DONE
+        elif isinstance(verdict, Failed):
+            bundle.status = Status.FAILED
+            await tell_failure(self.download, bundle)
+
+
+class _Free:
+    """The permit of a try outside of the schedule."""
+
+    async def pace(self) -> None:
+        """Nobody to wait for."""
+
+    def free(self) -> None:
+        """Nobody waits."""
