@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 def left_in(home: Path) -> dict[str, int]:
     """The names of all files below home and their sizes."""
-    return {path.name: path.stat().st_size for path in home.rglob("*") if path.is_file()}
+    sizes = {}
+    for path in home.rglob("*"):
+        with suppress(FileNotFoundError):  # a partial file may get its own name meanwhile
+            if path.is_file():
+                sizes[path.name] = path.stat().st_size
+    return sizes
 
 
 def threads() -> list[str]:
