@@ -99,14 +99,15 @@ class Admission:
             del self._objects[id(candidate.bundle)]
         candidate.bundle._checked = None  # a parsed URL per result would double what a swarm keeps
 
-    @property
     def overflows(self) -> bool:
-        """Whether it is time to call :meth:`spill`."""
-        return self._seen.full
+        """Whether memory is full of outcomes; if so, some are chosen, and :meth:`spill` must follow."""
+        if not self._seen.full:
+            return False
+        self._seen.mark_leaving()
+        return True
 
     async def spill(self) -> None:
-        """Move older outcomes from memory to the disk; where that fails, they stay in memory."""
-        self._seen.mark_leaving()
+        """Move the chosen outcomes from memory to the disk; where that fails, they stay in memory."""
         try:
             await self._workspace.disk.run(self._seen.spill)
         except sqlite3.Error as error:

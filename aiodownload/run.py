@@ -314,7 +314,7 @@ class Run:
         self._deliver(job.index, job.bundle)
         self.look_for_room()
         self._look_for_end()
-        if self._admission.overflows:
+        if self._admission.overflows():
             self._group.create_task(self._admission.spill())
 
     def _forget(self, job: _Job) -> None:
