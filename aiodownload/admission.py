@@ -53,7 +53,7 @@ class Candidate:
         self.leader: Candidate | None = None
 
 
-_Records: TypeAlias = dict[str, Record]
+_Recalled: TypeAlias = "dict[str, Record | None]"
 
 
 class Admission:
@@ -82,7 +82,7 @@ class Admission:
         while waiting:
             await self._survey(waiting)
             recalled = await self._recall(waiting)
-            # One that steps aside into a folder that has not been looked at waits for the next round.
+            # One that steps aside to where nobody has looked waits for the next round.
             waiting = [candidate for candidate in waiting if self._meet(candidate, recalled)]
         if self._strategy.skip_cached:
             await self._find([candidate for candidate in candidates if candidate.verdict == Candidate.FETCH])
@@ -110,7 +110,7 @@ class Admission:
         """Move the chosen outcomes from memory to the disk; where that fails, they stay in memory."""
         try:
             await self._workspace.disk.run(self._seen.spill)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TypeError, ValueError) as error:
             _log.warning("no temporary database (%s): all outcomes of this run are kept in memory", error)
             self._seen.stay()
 
@@ -145,18 +145,20 @@ class Admission:
         candidate.key = self._fold(path)
         candidate.parent = os.path.dirname(candidate.key)
 
-    async def _recall(self, candidates: Sequence[Candidate]) -> _Records:
-        """What the disk remembers of these paths; nearly always nothing is to be asked."""
+    async def _recall(self, candidates: Sequence[Candidate]) -> _Recalled:
+        """What is remembered of these paths, in memory or on the disk; nearly always the disk need not be asked."""
         if not self._seen.spilled:
             return {}
-        paths = [one.key for one in candidates if self._seen.get(one.key) is None]
-        doubtful = [path for path in paths if self._seen.may_be_spilled(path)]
-        return await self._workspace.disk.run(self._seen.recall, doubtful) if doubtful else {}
+        recalled: _Recalled = {one.key: self._seen.get(one.key) for one in candidates}
+        doubtful = [key for key, record in recalled.items() if record is None and self._seen.may_be_spilled(key)]
+        if doubtful:
+            recalled.update(await self._workspace.disk.run(self._seen.recall, doubtful))
+        return recalled
 
-    def _meet(self, candidate: Candidate, recalled: _Records) -> bool:
+    def _meet(self, candidate: Candidate, recalled: _Recalled) -> bool:
         """Compare with what is under way, what this run has settled, and what the disk has.
 
-        Gives the verdict and returns False; returns True if the candidate's folder has yet to be looked at.
+        Gives the verdict and returns False; returns True if something about its path has yet to be looked up.
         """
         places = self._workspace.places
         while places.knows(candidate.parent):
@@ -165,6 +167,8 @@ class Admission:
             if flying is not None and flying.identity == candidate.identity:
                 return self._follow(candidate, flying)
             record = self._seen.get(key) or recalled.get(key)
+            if record is None and key not in recalled and self._seen.may_be_spilled(key):
+                return True  # it stepped aside to a path that has not been asked for yet
             if record is not None and record[0] == candidate.identity:
                 candidate.bundle._take_results(record[1])
                 candidate.verdict = Candidate.SETTLED

@@ -132,6 +132,7 @@ class Bundles(Iterator[AioDownloadBundle]):
         self._call.on_end = tray.wake
         self._watch: Callable[[], None] | None = None
         self._reader: threading.Thread | None = None
+        self._owner: threading.Thread | None = None
         self._taken = 0
         self._portion = download.request_strategy.concurrent
         self._done = False
@@ -163,8 +164,10 @@ class Bundles(Iterator[AioDownloadBundle]):
     def _start(self) -> None:
         self._watch = _outer_cancellation()
         context = contextvars.copy_context()
-        feed = self._call.feed
-        self._reader = threading.Thread(target=context.run, args=(feed.serve,), name="aiodownload-reader", daemon=True)
+        self._owner = threading.current_thread()
+        self._reader = threading.Thread(
+            target=context.run, args=(_serve, self._call), name="aiodownload-reader", daemon=True
+        )
         self._call.start()
         self._reader.start()
 
@@ -198,7 +201,7 @@ class Bundles(Iterator[AioDownloadBundle]):
     def _finish(self) -> None:
         self._done = True
         self._call.close()
-        if self._reader is not None:
+        if self._reader is not None and self._reader.ident is not None:
             # A reader that is stuck in the caller's iterable cannot be waited for.
             self._reader.join(0.2)
 
@@ -217,5 +220,18 @@ class Bundles(Iterator[AioDownloadBundle]):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_done", True) is False:
+        if getattr(self, "_done", True):
+            return
+        if self._owner is threading.current_thread():
             self.close()
+        else:
+            # The garbage collector runs in any thread, also in one that close() would wait for.
+            self._call.stop()
+
+
+def _serve(call: Call) -> None:
+    """Read the input, in a thread of its own; what ends that ends the call."""
+    try:
+        call.feed.serve()
+    except BaseException as error:
+        call.fail(error)

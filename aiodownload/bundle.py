@@ -183,7 +183,7 @@ class AioDownloadBundle:
             raise InvalidURLError(self.url, "its host part holds a backslash; use /")
         try:
             return URL(text)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:  # yarl raises the second for "http://[]@"
             raise InvalidURLError(self.url, _parser_words(error)) from None
 
     def _form(self) -> bytes | None:
@@ -191,7 +191,7 @@ class AioDownloadBundle:
         return form(self.params) if self.params else None
 
 
-def _parser_words(error: ValueError) -> str:
+def _parser_words(error: Exception) -> str:
     """What the URL parser says, unless it quotes the URL (and so perhaps a password)."""
     text = str(error)
     return "it is no URL" if "@" in text else f"it is no URL ({redact(text)})"

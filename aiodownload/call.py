@@ -14,8 +14,9 @@ from typing import Any
 
 from .bundle import AioDownloadBundle
 from .download import AioDownload
+from .errors import UsageError
 from .feed import POLL, WAIT, Feed
-from .run import Run
+from .run import Deliver, Run
 from .source import UrlMap
 
 __all__ = ["Call", "Tray"]
@@ -38,7 +39,7 @@ class Call:
         download: AioDownload,
         iterable: Iterable[Any],
         url_map: UrlMap | None,
-        deliver: Callable[[int, AioDownloadBundle], object],
+        deliver: Deliver,
         *,
         at_once: bool = False,
     ) -> None:
@@ -50,7 +51,7 @@ class Call:
         self._run: Run | None = None
         self._main: asyncio.Task[None] | None = None
         self._stopped = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may call stop() anywhere
         self._over = threading.Event()
         self.error: BaseException | None = None
         self.on_end: Callable[[], None] = lambda: None
@@ -86,20 +87,35 @@ class Call:
         """The first Ctrl-C has come: let what is in flight finish for a while; a second one ends it at once."""
         try:
             self.feed.close()
-            self._on_loop(self._drain)
-            while not self._over.wait(WAIT):
-                pass
+            with self._lock:
+                running = self._loop is not None
+                self._stopped = not running
+            if running:
+                self._on_loop(self._drain)
+            if self._thread.ident is not None:
+                while not self._over.wait(WAIT):
+                    pass
             self._join()
         except KeyboardInterrupt:
             self.close()
 
     def close(self) -> None:
-        """Cancel what is in flight and wait until nothing is left; at once where it may not wait."""
+        """Cancel what is in flight and wait until nothing is left."""
+        self.stop()
+        self._join()
+
+    def stop(self) -> None:
+        """Cancel what is in flight, without waiting for it; from any thread."""
         self.feed.close()
         with self._lock:
             self._stopped = True
         self._on_loop(self._cancel)
-        self._join()
+
+    def fail(self, error: BaseException) -> None:
+        """End the call with ``error``, which came from the caller's side of it."""
+        if self.error is None:
+            self.error = error
+        self.stop()
 
     def _join(self) -> None:
         if threading.current_thread() is not self._thread and self._thread.ident is not None:
@@ -116,10 +132,13 @@ class Call:
         try:
             with asyncio.Runner() as runner:
                 runner.run(self._work())
-        except asyncio.CancelledError:
-            pass
+        except asyncio.CancelledError as error:
+            if not self._stopped and self.error is None:
+                self.error = UsageError("something cancelled this call from within")
+                self.error.__cause__ = error
         except BaseException as error:
-            self.error = error
+            if self.error is None:
+                self.error = error
         finally:
             self.feed.close()
             self._over.set()
@@ -133,16 +152,11 @@ class Call:
             if self._stopped:
                 return
         async with self._download as download:
-            self._run = run = download.run(self.feed, self._take)
+            self._run = run = download.run(self.feed, self._deliver, at_once=self._at_once)
             try:
                 await run.wait()
             finally:
                 await run.close()
-
-    def _take(self, index: int, bundle: AioDownloadBundle) -> None:
-        self._deliver(index, bundle)
-        if self._at_once and self._run is not None:
-            self._run.consumed(1)
 
     def _cancel(self) -> None:
         if self._main is not None:
@@ -150,6 +164,7 @@ class Call:
 
     def _drain(self) -> None:
         if self._run is None:
+            self._stopped = True
             self._cancel()
         else:
             self._draining = asyncio.ensure_future(self._run.drain(GRACE))

@@ -136,12 +136,7 @@ class AioDownload:
 
     async def _swarm(self, source: Source) -> list[AioDownloadBundle]:
         settled: dict[int, AioDownloadBundle] = {}
-
-        def deliver(index: int, bundle: AioDownloadBundle) -> None:
-            settled[index] = bundle
-            run.consumed(1)
-
-        run = self.run(source, deliver)
+        run = self.run(source, settled.__setitem__, at_once=True)
         try:
             await run.wait()
         except Exception as error:
@@ -172,9 +167,9 @@ class AioDownload:
         await self._live.try_once(bundle)
         return bundle
 
-    def run(self, source: Source, deliver: Deliver) -> Run:
+    def run(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
         """Begin a run on this entered AioDownload: what the facade is built on."""
-        return self._entered().start(source, deliver)
+        return self._entered().start(source, deliver, at_once=at_once)
 
     def _entered(self) -> Live:
         if self._live is None:
@@ -191,6 +186,7 @@ class Results(AsyncIterator[AioDownloadBundle]):
     def __init__(self, live: Live, source: Source) -> None:
         self._bundles: deque[AioDownloadBundle] = deque()
         self._news = asyncio.Event()
+        self._closed = False
         self._run = live.start(source, _Mailbox(self._bundles, self._news))
         self._run.task.add_done_callback(_Waker(self._news))
         self._loop = asyncio.get_running_loop()
@@ -201,6 +197,8 @@ class Results(AsyncIterator[AioDownloadBundle]):
     async def __anext__(self) -> AioDownloadBundle:
         run = self._run
         while True:
+            if self._closed:
+                raise StopAsyncIteration
             if run.task.done() and (run.task.cancelled() or run.task.exception() is not None or not self._bundles):
                 await self._end()
             if self._bundles:
@@ -220,6 +218,9 @@ class Results(AsyncIterator[AioDownloadBundle]):
 
     async def aclose(self) -> None:
         """Cancel what is in flight and wait until it has ended."""
+        self._closed = True
+        self._bundles.clear()
+        self._news.set()
         await self._run.close()
 
     def __del__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -48,33 +49,41 @@ class Feed:
         """Wait for the next bundles; see :class:`~aiodownload.source.Source`."""
         if not self._on_loop:
             self._loop, self._news, self._on_loop = asyncio.get_running_loop(), asyncio.Event(), True
-        bundles = self._take(most, False)
-        if not bundles and not self._ended:
+        bundles, ended = self._take(most, False)
+        if not bundles and not ended:
             timer = self._loop.call_later(PATIENCE, self._news.set)
             await self._news.wait()
             timer.cancel()
-            while not (bundles := self._take(most, True)) and not self._ended:
+            while True:
+                bundles, ended = self._take(most, True)
+                if bundles or ended:
+                    break
                 await self._news.wait()
         if not bundles and self._error is not None:
             raise self._error
         return bundles
 
-    def _take(self, most: int, urgent: bool) -> list[AioDownloadBundle]:
-        """Return what there is; if nothing, let the reader read ``most`` and say when: at the first, or when done."""
+    def _take(self, most: int, urgent: bool) -> tuple[list[AioDownloadBundle], bool]:
+        """Return what there is, and whether nothing more will come.
+
+        If there is nothing, let the reader read ``most`` and say when: at the first if ``urgent``, else when done.
+        """
         with self._turn:
             bundles = [self._bundles.popleft() for _ in range(min(most, len(self._bundles)))]
-            if not bundles:
+            ended = self._ended or self._closed
+            if not bundles and not ended:
                 self._news.clear()
                 self._urgent = urgent
                 self._credit = most
                 self._turn.notify_all()
-            return bundles
+            return bundles, ended
 
     def close(self) -> None:
         """Read no further; :meth:`serve` returns as soon as the caller's iterable lets it."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
+            self._notify()
 
     def serve(self, watch: Callable[[], None] | None = None) -> None:
         """Read the iterable, as far as there is room, until its end or :meth:`close`.
@@ -84,9 +93,14 @@ class Feed:
         try:
             iterator = iter(self._iterable)
             while self._may_read(watch):
-                self._add(to_bundle(next(iterator), self._url_map))
-        except StopIteration:
-            pass
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                self._add(to_bundle(item, self._url_map))
+        except StopIteration as error:  # a coroutine, which has to raise it, cannot
+            self._error = RuntimeError("url_map raised StopIteration")
+            self._error.__cause__ = error
         except Exception as error:
             self._error = error
         finally:
@@ -111,5 +125,6 @@ class Feed:
                 self._notify()
 
     def _notify(self) -> None:
-        if self._on_loop and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._news.set)
+        if self._on_loop:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._news.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from .admission import chosen_path
@@ -50,16 +51,30 @@ class Live:
         await self._transport.open()
 
     async def close(self) -> None:
-        """Cancel what is unfinished, wait for it, and close everything."""
+        """Cancel what is unfinished, wait for it, and close everything, also if this wait is cancelled."""
+        closing = asyncio.ensure_future(self._close())
+        cancelled = None
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        closing.result()
+
+    async def _close(self) -> None:
         for run in tuple(self.runs):
             await run.close()
         self.dispatcher.close()
-        await self._transport.close()
-        await self.workspace.close()
+        try:
+            await self._transport.close()
+        finally:
+            await self.workspace.close()
 
-    def start(self, source: Source, deliver: Deliver) -> Run:
+    def start(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
         """Begin a run."""
-        return Run(self, source, deliver)
+        return Run(self, source, deliver, at_once=at_once)
 
     def release(self) -> None:
         """A slot is free again: start what may go, and let runs read on."""

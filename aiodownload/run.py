@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .admission import Admission, Candidate
 from .attempt import Again, Failed, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
-from .errors import AioDownloadError, UsageError
+from .errors import AioDownloadError, StrategyError, UsageError
 from .events import Attempted, RetryScheduled, Settled
 from .request.schedule import Entry
 from .source import Source
@@ -23,7 +23,7 @@ __all__ = ["Deliver", "Run"]
 LOOK_AHEAD = 4  # bundles read from the input and not yet handed out, per slot
 FARTHEST = 10_000  # while every bundle that was read waits for a retry and a slot is free
 
-Deliver: TypeAlias = Callable[[int, AioDownloadBundle], None]
+Deliver: TypeAlias = Callable[[int, AioDownloadBundle], object]
 """Takes a settled bundle and its place in the input."""
 
 
@@ -67,12 +67,14 @@ class Run:
     :param live: the entered AioDownload.
     :param source: the input.
     :param deliver: called on the event loop; each bundle counts as look-ahead until :meth:`consumed`.
+    :param at_once: a bundle counts as consumed as soon as it is delivered.
     """
 
-    def __init__(self, live: Live, source: Source, deliver: Deliver) -> None:
+    def __init__(self, live: Live, source: Source, deliver: Deliver, *, at_once: bool = False) -> None:
         self.live = live
         self._source = source
         self._deliver = deliver
+        self._at_once = at_once
         self._admission = Admission(live.workspace)
         self._jobs: set[_Job] = set()
         self._read = 0
@@ -87,8 +89,8 @@ class Run:
         self._idle = asyncio.Event()
         self._group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
-        self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
         live.runs.add(self)
+        self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
 
     def __repr__(self) -> str:
         return (
@@ -174,9 +176,15 @@ class Run:
             except Exception as error:
                 self._source_error = error
                 break
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                self._source_error = UsageError("the iterable raised CancelledError")
+                break
             if not bundles:
                 break
             await self._admit(bundles)
+            await asyncio.sleep(0)  # an input of repeats only needs no other wait
         self._end_of_input()
 
     def _end_of_input(self) -> None:
@@ -225,6 +233,7 @@ class Run:
             rest = self._resting.pop()
             if not rest.done():  # cancelled while the group is being taken down
                 rest.set_result((job, entry))
+                self.look_for_room()
                 return
         work = self._work(job, entry)
         try:
@@ -234,11 +243,13 @@ class Run:
             job.has_slot = False
             self.live.dispatcher.schedule.release()
             self._drop(job)
+        else:
+            self.look_for_room()
 
     async def _work(self, job: _Job, entry: Entry[Startable]) -> None:
         """One worker: make a try, then rest until there is another to make."""
         while True:
-            await self._try(job, entry)
+            await self._loudly(job, self._try(job, entry))
             rest: asyncio.Future[tuple[_Job, Entry[Startable]]] = asyncio.get_running_loop().create_future()
             self._resting.append(rest)
             del job, entry
@@ -249,6 +260,15 @@ class Run:
         self._active += (state == _Job.ACTIVE) - (job.state == _Job.ACTIVE)
         self._waiting += (state == _Job.WAITING) - (job.state == _Job.WAITING)
         job.state = state
+
+    async def _loudly(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``; a CancelledError that nobody asked this task for is a bug in a hook, and would go unnoticed."""
+        try:
+            await work
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise StrategyError(job.bundle, "a hook", "it raised CancelledError") from error
 
     async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
         bundle, watchers = job.bundle, self.live.watchers
@@ -281,7 +301,7 @@ class Run:
         """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
         if job.bundle.status is Status.FAILED:
             self._mark(job, _Job.ACTIVE)
-            self._group.create_task(self._finish(job))
+            self._group.create_task(self._loudly(job, self._finish(job)))
         else:
             self._hand_over(job)
 
@@ -312,6 +332,7 @@ class Run:
         if self.live.watchers:
             self.live.watchers.emit(Settled(job.bundle))
         self._deliver(job.index, job.bundle)
+        self._consumed += self._at_once
         self.look_for_room()
         self._look_for_end()
         if self._admission.overflows():
@@ -357,6 +378,12 @@ class Run:
 
     def _owns(self, item: object) -> bool:
         return isinstance(item, _Job) and item.run is self
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has asked the current task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

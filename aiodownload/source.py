@@ -81,9 +81,10 @@ class _AsyncIterated:
 
     async def read(self, most: int) -> list[AioDownloadBundle]:
         try:
-            return [to_bundle(await anext(self._items), self._url_map)]
+            item = await anext(self._items)
         except StopAsyncIteration:
             return []
+        return [to_bundle(item, self._url_map)]
 
     def close(self) -> None:
         """Nothing to do: the task that reads is cancelled, and that ends the iterator."""

@@ -7,6 +7,7 @@ import inspect
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -107,9 +108,6 @@ class Transport:
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-                trust_env=home.trust_env,
-                # No public name: without it a redirect would leave by another way than the proxy that was asked for.
-                proxy=getattr(home, "_default_proxy", None),
             )
         return self._stranger
 
@@ -127,6 +125,7 @@ class Transport:
                 hop.url,
                 data=hop.body,
                 headers=self._headers(hop),
+                **({} if hop.trusted else self._way(hop)),
                 allow_redirects=False,
                 raise_for_status=False,
                 auto_decompress=False,
@@ -140,6 +139,9 @@ class Transport:
             raise transport_error(error, self._timeout) from error
         except UnicodeError as error:  # of the idna codec, from the system's resolver
             raise ResolveError(f"the name {hop.url.raw_host!r} has no address: it is no host name", False) from error
+        except (ValueError, TypeError, LookupError) as error:
+            # Nobody has foreseen it; one bundle fails by it, and not the run.
+            raise ProtocolError(f"the request could not be made: {_words(error)}", False) from error
         except RuntimeError as error:
             if session.closed:
                 raise UsageError("client: the ClientSession was closed while it was in use") from error
@@ -155,6 +157,22 @@ class Transport:
         if hop.body is not None:
             headers.setdefault("Content-Type", _FORM)
         return headers
+
+    def _way(self, hop: Hop) -> dict[str, Any]:
+        """The proxy of the caller's session, for a request that leaves by the other session.
+
+        Its trust_env would do the same and add passwords from a netrc file, which must not follow a redirect.
+        """
+        # No public names: without them a redirect would leave by another way than the one that was asked for.
+        proxy = getattr(self._session, "_default_proxy", None)
+        if proxy is None and self._session.trust_env:
+            proxies = getproxies_environment()
+            if not proxy_bypass_environment(hop.url.raw_host or "", proxies):
+                proxy = proxies.get(hop.url.scheme)
+        if proxy is None:
+            return {}
+        auth = getattr(self._session, "_default_proxy_auth", None)
+        return {"proxy": proxy} if auth is None else {"proxy": proxy, "proxy_auth": auth}
 
     def _watch(self, task: asyncio.Task[Any] | None) -> None:
         """Let the sweeper end this request if its head does not come; a timer for each would cost more."""

@@ -77,7 +77,7 @@ def _target(base: URL, location: str, status: int) -> URL:
         raise RedirectError("the redirect's Location holds a control character", status)
     try:
         url = base.join(URL(_RAW_BYTE.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", location)))
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises the second for "http://[]@"
         raise RedirectError(f"the redirect's Location is no URL: {redact(location)!r}", status) from None
     if url.scheme not in ("http", "https"):
         raise RedirectError(f"a redirect to {redact(url)!r} is not followed: only http and https are", status)

@@ -151,6 +151,9 @@ class Delivery:
 
     def _all_received(self, received: int) -> None:
         """The end has come: compare with the declared length, and let the server go."""
+        total = getattr(self._content, "total_bytes", received)
+        if isinstance(total, int) and received < total:
+            raise RuntimeError("a part of the body was read before super().on_success(); call that first")
         declared = self._framing.length
         if declared is not None and received != declared:
             raise BodyError(f"the body ended after {received} of {declared} bytes")

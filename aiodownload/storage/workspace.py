@@ -33,7 +33,7 @@ class Workspace:
 
         :raises HomeError: if it cannot be used.
         """
-        if self._home is None:
+        if self._home is None or (self._home.done() and self.opened is None):
             self._home = asyncio.ensure_future(self.disk.run(Home.open, self.strategy.home))
         self.opened = await asyncio.shield(self._home)
         return self.opened
