@@ -135,6 +135,7 @@ def test_five_thousand_in_bounded_memory(tmp_path: Path) -> None:
     assert (told["done"], told["read"], told["failed"]) == (5000, 5000, 0)
     # The consumer's count lags by the bundle in hand.
     assert 16 <= told["farthest"] <= 4 * 16 + 1
+    print(told)
     assert told["grown"] < 10 << 20
     assert not (tmp_path / "home").exists()
 
@@ -147,4 +148,5 @@ def test_two_hundred_thousand_in_bounded_memory(tmp_path: Path) -> None:
     told = iterate(200_000, 20_000, tmp_path / "home", 16)
     assert (told["done"], told["read"], told["failed"]) == (200_000, 200_000, 0)
     assert 16 <= told["farthest"] <= 4 * 16 + 1
+    print(told)
     assert told["grown"] < 10 << 20
