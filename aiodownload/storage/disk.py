@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -40,9 +41,15 @@ class Disk:
         self._lanes: set[asyncio.Task[None]] = set()
         self._departed = 0.0
         self._patience: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call ``function`` in one of the threads and return what it returns."""
+        """Call ``function`` in one of the threads and return what it returns.
+
+        :raises RuntimeError: after :meth:`close`.
+        """
+        if self._closed:
+            raise RuntimeError("the disk threads have ended")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._jobs.append((future, partial(function, *args, **kwargs)))
@@ -58,17 +65,17 @@ class Disk:
         At the exit of the interpreter no thread takes work any more; then, and after :meth:`close`, it is called here
         and now.
         """
-        if self._tidying is None:
-            self._tidying = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")
+        if not self._closed:
+            if self._tidying is None:
+                self._tidying = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")
+            with contextlib.suppress(RuntimeError):
+                return self._tidying.submit(function)
+        done: Future[object] = Future()
         try:
-            return self._tidying.submit(function)
-        except RuntimeError:
-            done: Future[object] = Future()
-            try:
-                done.set_result(function())
-            except Exception as error:
-                done.set_exception(error)
-            return done
+            done.set_result(function())
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     async def close(self) -> None:
         """Wait for all work that was handed in; then end the threads."""
@@ -82,9 +89,8 @@ class Disk:
             self._shut_down()
 
     def _shut_down(self) -> None:
-        if self._tidying is None:
-            self._tidying = ThreadPoolExecutor(1)
-        for executor in (*self._executors, self._tidying):
+        self._closed = True
+        for executor in (*self._executors, *([self._tidying] if self._tidying is not None else ())):
             executor.shutdown()
 
     def _new_executor(self) -> ThreadPoolExecutor:
@@ -108,25 +114,31 @@ class Disk:
             self._open_lane(loop)
 
     async def _lane(self, loop: asyncio.AbstractEventLoop, executor: ThreadPoolExecutor) -> None:
-        while self._jobs:
-            jobs, self._jobs = self._jobs, []
-            self._departed = loop.time()
-            try:
-                results = await _trip([job for _, job in jobs], executor=executor)
-            except RuntimeError as error:  # the interpreter exits
-                results = [error] * len(jobs)
-            except asyncio.CancelledError:  # the event loop is being taken down
-                for future, _ in jobs:
-                    future.cancel()
-                raise
-            for (future, _), result in zip(jobs, results, strict=True):
-                if future.done():
-                    continue
-                if isinstance(result, BaseException):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-        self._idle.append(executor)
+        try:
+            while self._jobs:
+                jobs, self._jobs = self._jobs, []
+                self._departed = loop.time()
+                await self._travel(jobs, executor)
+        finally:
+            self._idle.append(executor)
+
+    async def _travel(self, jobs: list[_Job], executor: ThreadPoolExecutor) -> None:
+        """One trip; everybody gets what came of his own job."""
+        try:
+            results = await _trip([job for _, job in jobs], executor=executor)
+        except RuntimeError as error:  # the interpreter exits
+            results = [error] * len(jobs)
+        except asyncio.CancelledError:  # the event loop is being taken down
+            for future, _ in jobs:
+                future.cancel()
+            raise
+        for (future, _), result in zip(jobs, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
 
 
 def _do_all(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
