@@ -252,11 +252,11 @@ def test_waiting_bundle_holds_no_slot(server: FaultServer, quick: Make) -> None:
     assert server.requests[-1].at - server.requests[0].at >= 0.6
 
 
-@pytest.mark.parametrize(
-    "field", ["7200", "9" * 300, email.utils.formatdate(time.time() + 7200, usegmt=True)], ids=["s", "huge", "date"]
-)
+@pytest.mark.parametrize("field", ["7200", "9" * 300, "a date"])
 def test_too_long_retry_after_fails_at_once(field: str, server: FaultServer, quick: Make) -> None:
     """Beyond `max_retry_after` a bundle fails without a wait, and the error says why."""
+    if field == "a date":  # two hours from now, and now is when this test runs
+        field = email.utils.formatdate(time.time() + 7200, usegmt=True)
     bundle = aiodownload.one(server.on("/f", status(503, Retry_After=field)), quick(Quick(max_retry_after=3600)))
     assert isinstance(bundle.error, RetryAfterError)
     assert bundle.error.retry_after > 7000
