@@ -22,7 +22,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``storage/``       WHAT TO KEEP: the only place that touches downloaded files
 ``observers/``     who watches
 ``source``         the caller's input as bundles
-``events, bundle, errors, checks, redact``  the words that all of them use
+``events, bundle, errors, checksums, checks, redact``  the words that all of them use
 =================  ====================================================================
 """
 
@@ -38,6 +38,7 @@ from .errors import (
     CodingError,
     ConfigurationError,
     ConnectError,
+    DigestError,
     DisconnectError,
     DiskError,
     DownloadError,
@@ -72,6 +73,7 @@ __all__ = [
     "CodingError",
     "ConfigurationError",
     "ConnectError",
+    "DigestError",
     "DisconnectError",
     "DiskError",
     "DownloadError",

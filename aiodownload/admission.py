@@ -10,9 +10,10 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from .attempt import bug
-from .bundle import AioDownloadBundle, Status
+from .bundle import AioDownloadBundle, Status, Verified
 from .errors import DownloadError, PathError
 from .seen import Record, Seen
+from .storage.digests import agrees
 from .storage.placement import find, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
@@ -39,18 +40,24 @@ class Candidate:
     FOLLOW = "follow"
     SETTLED = "settled"
 
-    __slots__ = ("bundle", "identity", "key", "leader", "parent", "path", "turn", "verdict", "wanted")
+    __slots__ = ("asked", "bundle", "identity", "key", "leader", "parent", "path", "turn", "verdict", "wanted")
 
     def __init__(self, bundle: AioDownloadBundle) -> None:
         self.bundle = bundle
         self.identity = b""
         self.path = ""
         self.key = ""
+        self.asked = ""
         self.parent = ""
         self.wanted = ""
         self.turn = 0
         self.verdict = ""
         self.leader: Candidate | None = None
+
+    @property
+    def detour(self) -> str:
+        """What stands for its request where the path that it asked for was taken: no path holds a NUL."""
+        return f"{self.asked}\0{self.identity.hex()}"
 
 
 _Recalled: TypeAlias = "dict[str, Record | None]"
@@ -69,6 +76,7 @@ class Admission:
         self._seen = Seen()
         self._flying: dict[str, Candidate] = {}
         self._objects: dict[int, Candidate] = {}
+        self._detours = False
 
     async def place(self, candidates: Sequence[Candidate]) -> None:
         """Give every candidate its verdict, in the order of the input.
@@ -94,7 +102,7 @@ class Admission:
             if candidate.bundle.status is Status.DONE and candidate.bundle.size is not None:
                 self._workspace.places.written(candidate.key, candidate.parent)
             if candidate.bundle.status is not Status.CANCELLED:
-                self._seen.put(candidate.key, candidate.identity, candidate.bundle._results())
+                self._remember(candidate)
         if self._objects.get(id(candidate.bundle)) is candidate:
             del self._objects[id(candidate.bundle)]
         candidate.bundle._checked = None  # a parsed URL per result would double what a swarm keeps
@@ -118,7 +126,7 @@ class Admission:
         """Give back every path; forget everything."""
         for candidate in list(self._flying.values()):
             self._leave(candidate)
-        if self._seen.spilled:
+        if self._seen.on_disk:
             self._workspace.disk.later(self._seen.close)
 
     def _prepare(self, candidate: Candidate) -> bool:
@@ -136,8 +144,19 @@ class Admission:
             return self._fail(candidate, error)
         candidate.wanted = path
         self._set_path(candidate, path)
+        candidate.asked = candidate.key
         candidate.identity = _identity(str(url), bundle)
         return True
+
+    def _names(self, candidate: Candidate) -> tuple[str, ...]:
+        """Under which names the same request may be known: it may have had to step aside for one that is gone."""
+        return (candidate.key, candidate.detour) if self._detours else (candidate.key,)
+
+    def _remember(self, candidate: Candidate) -> None:
+        results = candidate.bundle._results()
+        self._seen.put(candidate.key, candidate.identity, results)
+        if candidate.turn:
+            self._seen.put(candidate.detour, candidate.identity, results)
 
     def _set_path(self, candidate: Candidate, path: str) -> None:
         """Give the candidate a path, and note how the file system compares it and its folder."""
@@ -149,7 +168,7 @@ class Admission:
         """What is remembered of these paths, in memory or on the disk; nearly always the disk need not be asked."""
         if not self._seen.spilled:
             return {}
-        recalled: _Recalled = {one.key: self._seen.get(one.key) for one in candidates}
+        recalled: _Recalled = {name: self._seen.get(name) for one in candidates for name in self._names(one)}
         doubtful = [key for key, record in recalled.items() if record is None and self._seen.may_be_spilled(key)]
         if doubtful:
             recalled.update(await self._workspace.disk.run(self._seen.recall, doubtful))
@@ -162,29 +181,42 @@ class Admission:
         """
         places = self._workspace.places
         while places.knows(candidate.parent):
+            again = self._same_before(candidate, recalled)
+            if again is not None:
+                return again
             key = candidate.key
-            flying = self._flying.get(key)
-            if flying is not None and flying.identity == candidate.identity:
-                return self._follow(candidate, flying)
             record = self._seen.get(key) or recalled.get(key)
-            if record is None and key not in recalled and self._seen.may_be_spilled(key):
-                return True  # it stepped aside to a path that has not been asked for yet
-            if record is not None and record[0] == candidate.identity:
-                candidate.bundle._take_results(record[1])
-                candidate.verdict = Candidate.SETTLED
-                return False
             taken = places.in_the_way(key, candidate.parent)
             if taken is None:
                 taken = 0 if record is not None else places.clash(key, candidate.parent)
             if taken is None:
                 self._flying[key] = candidate
+                if candidate.turn:
+                    self._detours = True
+                    self._flying[candidate.detour] = candidate
                 places.take(key, candidate.parent)
                 candidate.bundle._file_path = candidate.path
+                candidate.bundle._kept = places.keeps(key, candidate.parent)
                 candidate.verdict = Candidate.FETCH
                 return False
             if not self._aside(candidate, taken):
                 return False
         return True
+
+    def _same_before(self, candidate: Candidate, recalled: _Recalled) -> bool | None:
+        """Compare with the same request, if there was one: what :meth:`_meet` returns, or None if there was none."""
+        for name in self._names(candidate):
+            flying = self._flying.get(name)
+            if flying is not None and flying.identity == candidate.identity:
+                return self._follow(candidate, flying)
+            record = self._seen.get(name) or recalled.get(name)
+            if record is None and name not in recalled and self._seen.may_be_spilled(name):
+                return True  # it stepped aside to a path that has not been asked for yet
+            if record is not None and record[0] == candidate.identity:
+                candidate.bundle._take_results(record[1])
+                candidate.verdict = Candidate.SETTLED
+                return False
+        return None
 
     async def _survey(self, candidates: Sequence[Candidate]) -> None:
         """Look at the folders that are not known yet."""
@@ -199,9 +231,13 @@ class Admission:
         for candidate, file in zip(candidates, found, strict=True):
             if file is not None:
                 bundle = candidate.bundle
+                if bundle._digests:
+                    if not await self._workspace.disk.run(agrees, file.path, bundle._digests):
+                        continue
+                    bundle.verified = Verified.DIGEST
                 bundle._file_path, bundle.size, bundle.status = file.path, file.size, Status.CACHED
                 self._leave(candidate)
-                self._seen.put(candidate.key, candidate.identity, bundle._results())
+                self._remember(candidate)
                 candidate.verdict = Candidate.SETTLED
 
     def _aside(self, candidate: Candidate, taken: int) -> bool:
@@ -222,6 +258,8 @@ class Admission:
     def _leave(self, candidate: Candidate) -> None:
         if self._flying.get(candidate.key) is candidate:
             del self._flying[candidate.key]
+            if candidate.turn:
+                self._flying.pop(candidate.detour, None)
             self._workspace.places.give_back(candidate.key, candidate.parent)
 
     def _follow(self, candidate: Candidate, leader: Candidate) -> bool:
@@ -239,11 +277,11 @@ class Admission:
 
 
 def _identity(url: str, bundle: AioDownloadBundle) -> bytes:
-    """What makes two bundles the same request: URL, form data, headers."""
-    if not bundle.headers and not bundle.params:
+    """What makes two bundles the same request: URL, form data, headers, and what must come of it."""
+    if not bundle.headers and not bundle.params and not bundle._digests:
         return blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     headers = "\n".join(f"{name.lower()}:{value}" for name, value in sorted(bundle.headers.items()))
-    text = f"{url}\n{headers}\n".encode("utf-8", "surrogatepass")
+    text = f"{url}\n{headers}\n{bundle.digest}\n".encode("utf-8", "surrogatepass")
     return blake2b(text + (bundle._form() or b""), digest_size=16).digest()
 
 

@@ -201,7 +201,7 @@ class Bundles(Iterator[AioDownloadBundle]):
     def _finish(self) -> None:
         self._done = True
         self._call.close()
-        if self._reader is not None and self._reader.ident is not None:
+        if self._reader is not None and (self._reader.ident is not None or self._call.feed.served.wait(0.2)):
             # A reader that is stuck in the caller's iterable cannot be waited for.
             self._reader.join(0.2)
 

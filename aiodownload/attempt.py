@@ -16,8 +16,10 @@ from .bundle import AioDownloadBundle, Status
 from .errors import (
     AioDownloadError,
     CodingError,
+    DigestError,
     DownloadError,
     HomeError,
+    ProtocolError,
     ResponseError,
     RetryAfterError,
     StatusError,
@@ -25,11 +27,12 @@ from .errors import (
     TransportError,
 )
 from .request.redirects import REDIRECTS, Hop, Trail
-from .request.response import Refuse, accept_response
+from .request.response import PLAIN, Asked, Complete, Head, Part, Refuse, Restart, Whole, accept_response
 from .request.retry_after import retry_after
 from .request.strategy import RequestStrategy
 from .storage.delivery import Delivery
-from .storage.strategy import DownloadStrategy, reads_by_itself
+from .storage.partial import PartialFile
+from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
 
@@ -82,6 +85,14 @@ class _Failure:
     at_least: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """The server sent less than the rest of the file; it is kept, and there is more to be had."""
+
+
+_Outcome: TypeAlias = _Failure | Restart | _Short | None
+
+
 def bug(bundle: AioDownloadBundle | None, hook: str, error: Exception) -> AioDownloadError:
     """Return what to raise for an exception that is beyond the contract of a hook."""
     if isinstance(error, (StrategyError, HomeError)):
@@ -100,6 +111,7 @@ class Attempts:
         self._transport = transport
         self._workspace = workspace
         self._override = reads_by_itself(download)
+        self._goes_on = goes_on(download)
 
     async def one(self, bundle: AioDownloadBundle, permit: Permit) -> Verdict:
         """Try ``bundle`` once.
@@ -132,7 +144,43 @@ class Attempts:
         return Again(failure.error, max(delay, failure.at_least))
 
     async def _ask(self, bundle: AioDownloadBundle, permit: Permit) -> _Failure | None:
-        hop = _first_hop(bundle)
+        while (held := await self._held(bundle)) is not None:
+            keep = True
+            try:
+                outcome = await self._exchange(bundle, permit, held)
+                keep = not isinstance(outcome, Restart)
+            finally:
+                if await held.abandon(keep=keep):
+                    self._workspace.kept(bundle)
+            if not isinstance(outcome, (Restart, _Short)):
+                return outcome
+            # Our Range has made the next request necessary: it is no try of its own, and waits only for its turn.
+            await permit.pace()
+            if isinstance(outcome, Restart):
+                break
+        outcome = await self._exchange(bundle, permit, None)
+        if isinstance(outcome, (Restart, _Short)):  # only a Range can lead to these
+            raise ProtocolError("the server sent a part though the whole was asked for")
+        return outcome
+
+    async def _held(self, bundle: AioDownloadBundle) -> PartialFile | None:
+        """What an earlier try has left, to go on with."""
+        if not bundle._kept or not self._goes_on or bundle.params:
+            return None
+        bundle._kept = False
+        return await self._workspace.take_up(bundle.file_path or "", str(bundle._parse()))
+
+    async def _exchange(self, bundle: AioDownloadBundle, permit: Permit, held: PartialFile | None) -> _Outcome:
+        """Ask, follow redirects, and judge the answer.
+
+        :returns: None for success, or what is missing to that.
+        """
+        hop, asked = _first_hop(bundle), PLAIN
+        if held is not None and held.held is not None:
+            origin = held.held
+            asked = Asked(held.size, None, origin.validator, origin.total)
+            # And no If-None-Match: a 304 would be an answer about the whole.
+            hop = hop._replace(range={"Range": f"bytes={held.size}-", "If-Range": origin.validator})
         trail: Trail | None = None
         while True:
             response = await self._transport.ask(hop)
@@ -144,7 +192,7 @@ class Attempts:
                 else:
                     following = None
                 if following is None:
-                    return await self._judge(bundle, hop.url, response, permit)
+                    return await self._judge(bundle, hop.url, response, permit, asked, held)
             finally:
                 # Gives the connection back if the body was read to its end, and closes it otherwise.
                 response.close()
@@ -152,26 +200,42 @@ class Attempts:
             hop = following
 
     async def _judge(
-        self, bundle: AioDownloadBundle, url: URL, response: aiohttp.ClientResponse, permit: Permit
-    ) -> _Failure | None:
+        self,
+        bundle: AioDownloadBundle,
+        url: URL,
+        response: aiohttp.ClientResponse,
+        permit: Permit,
+        asked: Asked,
+        held: PartialFile | None,
+    ) -> _Outcome:
         bundle.http_status = response.status
         bundle.final_url = str(url)  # without user and password, and percent-encoded
         bundle.response_headers = CIMultiDict(response.headers)
+        verdict = accept_response(_head(response), asked)
+        if isinstance(verdict, (Restart, Complete)):
+            return verdict if isinstance(verdict, Restart) else Restart("the server has no more than is held")
         reason = self._unsuccessful(bundle, response)
-        if reason is not None:
-            return self._refused(bundle, response, StatusError(reason, response.status))
-        return await self._receive(bundle, response, permit)
+        if isinstance(verdict, Part):
+            if reason is not None:  # a strategy that wants a 200 gets one
+                return Restart(reason)
+            return await self._receive(bundle, response, permit, asked.validator, held)
+        if isinstance(verdict, Whole) and reason is None:
+            if held is not None:
+                await held.abandon()
+            return await self._receive(bundle, response, permit, verdict.etag, None)
+        if isinstance(verdict, Refuse):
+            reason = reason or verdict.reason
+        return self._refused(bundle, response, StatusError(reason or "nothing to keep", response.status))
 
     def _unsuccessful(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse) -> str | None:
-        """Why the response is not to be kept, or None."""
+        """Why the strategy does not want the response, or None."""
         try:
             self._request.assert_response(response)
         except AssertionError as error:
             return str(error) or f"status {response.status} {response.reason or ''}".rstrip()
         except Exception as error:
             raise bug(bundle, "assert_response", error) from error
-        verdict = accept_response(response.status)
-        return verdict.reason if isinstance(verdict, Refuse) else None
+        return None
 
     def _refused(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, refusal: ResponseError) -> _Failure:
         try:
@@ -186,18 +250,30 @@ class Attempts:
         return _Failure(refusal, retry, wait)
 
     async def _receive(
-        self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, permit: Permit
-    ) -> _Failure | None:
+        self,
+        bundle: AioDownloadBundle,
+        response: aiohttp.ClientResponse,
+        permit: Permit,
+        validator: str | None,
+        held: PartialFile | None,
+    ) -> _Outcome:
         bundle.size = None
         try:
-            bundle._delivery = delivery = Delivery(self._workspace, bundle, response, permit.free)
+            bundle._delivery = delivery = Delivery(
+                self._workspace,
+                bundle,
+                response,
+                permit.free,
+                validator=validator if self._goes_on else None,
+                held=held,
+            )
             if self._override:
                 delivery.decode_for_override()
             await self._download.on_success(response, bundle)
         except (StrategyError, HomeError):
             raise
-        except (TransportError, CodingError) as error:
-            return self._broken(bundle, error)
+        except (TransportError, CodingError, DigestError) as error:
+            return _Short() if delivery.stopped_short else self._broken(bundle, error)
         except AioDownloadError as error:
             return _Failure(error)
         except TRANSPORT_ERRORS as error:
@@ -244,6 +320,28 @@ async def tell_failure(strategy: DownloadStrategy, bundle: AioDownloadBundle) ->
         await strategy.on_fail(bundle)
     except Exception as error:
         raise bug(bundle, "on_fail", error) from error
+
+
+def _head(response: aiohttp.ClientResponse) -> Head:
+    """What the head of ``response`` says about its body."""
+
+    get = response.headers.getall
+    if response.status == 200:  # nearly always; the rest of it speaks of parts
+        length, coding, etag = get("Content-Length", ()), get("Transfer-Encoding", ()), get("ETag", ())
+        return Head(200, (), tuple(length), tuple(coding), (), "", tuple(etag))
+
+    def field(name: str) -> tuple[str, ...]:
+        return tuple(get(name, ()))
+
+    return Head(
+        response.status,
+        content_range=field("Content-Range"),
+        content_length=field("Content-Length"),
+        transfer_encoding=field("Transfer-Encoding"),
+        content_encoding=field("Content-Encoding"),
+        content_type=", ".join(field("Content-Type")),
+        etag=field("ETag"),
+    )
 
 
 def _first_hop(bundle: AioDownloadBundle) -> Hop:

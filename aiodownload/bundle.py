@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from yarl import URL
 
+from .checksums import given
 from .errors import AioDownloadError, ConfigurationError, InvalidURLError
 from .redact import redact
 
@@ -79,9 +80,11 @@ class AioDownloadBundle:
     :param params: form data (dict of str to str, number, or a list of them); makes the request a POST.
     :param headers: request headers (mapping of str to str) for this URL's origin only; they do not
         follow a redirect to another origin (RFC 9110 section 15.4).
+    :param digest: what the file's bytes must come to: ``"sha256:<hex>"``, with any algorithm of hashlib, or several of
+        these.  Checked before the file gets its final name.
     :param file_path: where the file goes (str or path-like), relative to ``home`` or absolute; without it
         :meth:`DownloadStrategy.get_file_path` decides.
-    :raises ConfigurationError: for params or headers that cannot be sent.
+    :raises ConfigurationError: for params or headers that cannot be sent, or a digest that is none.
 
     Results, set while the bundle is on its way: ``attempts`` (tries made, int), ``file_path`` (absolute
     str), ``status`` (:class:`Status`), ``error`` (:class:`AioDownloadError` or None), ``http_status`` (int or
@@ -97,6 +100,7 @@ class AioDownloadBundle:
         params: Mapping[str, Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        digest: str | Iterable[str] | None = None,
         file_path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.url: str = url if isinstance(url, str) else str(url)
@@ -108,6 +112,7 @@ class AioDownloadBundle:
         self.headers: dict[str, str] = _checked_headers(headers) if headers else {}
         if params:
             form(params)
+        self._digests = given(digest)
         self._given_path = _checked_path(file_path)
         self._start_afresh()
 
@@ -123,6 +128,8 @@ class AioDownloadBundle:
         self.size: int | None = None
         self.verified = Verified.NONE
         self.elapsed = 0.0
+        self._mismatched = False  # whether a body has not had the checksum that it should have
+        self._kept = False  # whether an earlier try may have left bytes to go on with
         self._delivery: Any = None  # storage.delivery.Delivery while a response is in hand
 
     def _results(self) -> tuple[Any, ...]:
@@ -141,6 +148,11 @@ class AioDownloadBundle:
     @file_path.setter
     def file_path(self, value: str | os.PathLike[str] | None) -> None:
         self._given_path = self._file_path = _checked_path(value)
+
+    @property
+    def digest(self) -> tuple[str, ...]:
+        """What the file's bytes must come to: ``"sha256:<hex>"`` and the like (tuple of str)."""
+        return tuple(f"{digest.algorithm}:{digest.value.hex()}" for digest in self._digests)
 
     @property
     def ok(self) -> bool:

@@ -21,6 +21,7 @@ from .source import UrlMap
 
 __all__ = ["Call", "Tray"]
 
+BEGIN = 0.5  # seconds in which a thread whose start was interrupted begins, if it was started at all
 GRACE = 2.0  # seconds that in-flight work gets after the first Ctrl-C
 
 
@@ -92,7 +93,7 @@ class Call:
                 self._stopped = not running
             if running:
                 self._on_loop(self._drain)
-            if self._thread.ident is not None:
+            if self._thread.ident is not None or self._over.wait(BEGIN):
                 while not self._over.wait(WAIT):
                     pass
             self._join()

@@ -31,6 +31,7 @@ class Dispatcher:
         self.schedule = schedule
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
 
     def submit(self, entry: Entry[Startable], delay: float = 0.0) -> None:
         """Let ``entry`` start as soon as the limits allow, and no earlier than in ``delay`` seconds."""
@@ -61,9 +62,15 @@ class Dispatcher:
             self._timer = None
 
     def _pump(self) -> None:
-        now = self._loop.time()
-        while (entry := self.schedule.next(now)) is not None:
-            entry.item.start(entry)
+        if self._pumping:  # an eager task that ended within its own start: whoever started it goes on
+            return
+        self._pumping = True
+        try:
+            now = self._loop.time()
+            while (entry := self.schedule.next(now)) is not None:
+                entry.item.start(entry)
+        finally:
+            self._pumping = False
         wake = self.schedule.wake_at(now)
         timer = self._timer
         if timer is not None:

@@ -24,6 +24,7 @@
         │   ├── RedirectError      a redirect that is not followed
         │   └── RetryAfterError    the server asks for a longer wait than is allowed
         ├── CodingError            the content coding is broken, unknown, or a bomb
+        ├── DigestError            the bytes are not those of the checksum
         ├── TooLargeError          more bytes than max_bytes
         └── DiskError              the disk refused; .errno, .path
 
@@ -48,6 +49,7 @@ __all__ = [
     "CodingError",
     "ConfigurationError",
     "ConnectError",
+    "DigestError",
     "DisconnectError",
     "DiskError",
     "DownloadError",
@@ -279,6 +281,34 @@ class CodingError(DownloadError):
 
     def __str__(self) -> str:
         return printable(self.reason)
+
+
+class DigestError(DownloadError):
+    """The body is complete, and its checksum is not the expected one; nothing gets the final name.
+
+    :param algorithm: the name of the algorithm in hashlib (str).
+    :param expected_hex: the expected checksum (str of hex digits).
+    :param actual_hex: the checksum of what came (str of hex digits).
+    :param source: who expects it (str): ``"digest"`` is the caller, all else the name of a header field.
+    :param transient: whether a later try may succeed (bool): a first time the bytes may have been damaged on their
+        way, a second time from the same source they are what it has.
+    """
+
+    def __init__(
+        self, algorithm: str, expected_hex: str, actual_hex: str, source: str, transient: bool = False
+    ) -> None:
+        super().__init__(algorithm, expected_hex, actual_hex, source, transient)
+        self.algorithm = algorithm
+        self.expected_hex = expected_hex
+        self.actual_hex = actual_hex
+        self.source = source
+        self.transient = transient
+
+    def __str__(self) -> str:
+        who = "the caller's digest" if self.source == "digest" else f"the field {self.source}"
+        return printable(
+            f"the file is not the one expected: {self.algorithm} is {self.actual_hex}, {who} says {self.expected_hex}"
+        )
 
 
 class TooLargeError(DownloadError):

@@ -16,8 +16,8 @@ from .source import UrlMap, to_bundle
 __all__ = ["Feed"]
 
 POLL = 0.1  # seconds between two looks of a thread that must also watch something else
-# On Windows Ctrl-C does not wake a thread that waits without an end.
-WAIT = POLL if sys.platform == "win32" else None
+# Ctrl-C does not end a wait that begins just as it comes (on Windows it ends none): so no wait is without an end.
+WAIT = POLL if sys.platform == "win32" else 0.5
 PATIENCE = 0.001  # seconds that a quick input gets to fill a portion, before single bundles are taken
 
 
@@ -40,6 +40,7 @@ class Feed:
         self._bundles: deque[AioDownloadBundle] = deque()
         self._ended = False
         self._closed = False
+        self.served = threading.Event()  # serve() has come to its end
         self._error: Exception | None = None
         self._loop: asyncio.AbstractEventLoop
         self._news: asyncio.Event
@@ -107,6 +108,7 @@ class Feed:
             with self._turn:
                 self._ended = True
                 self._notify()
+            self.served.set()
 
     def _may_read(self, watch: Callable[[], None] | None) -> bool:
         with self._turn:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
@@ -42,11 +43,18 @@ class Seen:
         self._leaving: dict[str, Record] = {}
         self._filter: bytearray | None = None
         self._database: sqlite3.Connection | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # of the database
 
     @property
     def spilled(self) -> bool:
         """Whether some outcomes are no longer in memory."""
         return self._filter is not None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether there is a temporary database, or may be one in a moment."""
+        return self._filter is not None or bool(self._leaving)
 
     @property
     def full(self) -> bool:
@@ -77,6 +85,11 @@ class Seen:
 
     def spill(self) -> None:
         """Write what was marked to the temporary database.  Blocks."""
+        with self._lock:
+            if not self._closed:
+                self._spill()
+
+    def _spill(self) -> None:
         if self._database is None:
             self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = OFF")
@@ -103,20 +116,25 @@ class Seen:
 
     def recall(self, paths: Iterable[str]) -> dict[str, Record]:
         """Return what the temporary database knows of ``paths``.  Blocks."""
-        if self._database is None:
-            return {}
         known = {}
-        for path in paths:
-            row = self._database.execute("SELECT identity, results FROM seen WHERE path = ?", (_key(path),)).fetchone()
-            if row is not None:
-                known[path] = (row[0], _unpack(row[1]))
+        with self._lock:
+            if self._database is None:
+                return {}
+            for path in paths:
+                row = self._database.execute(
+                    "SELECT identity, results FROM seen WHERE path = ?", (_key(path),)
+                ).fetchone()
+                if row is not None:
+                    known[path] = (row[0], _unpack(row[1]))
         return known
 
     def close(self) -> None:
-        """Let the temporary database vanish."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        """Let the temporary database vanish, also one that is being made."""
+        with self._lock:
+            self._closed = True
+            if self._database is not None:
+                self._database.close()
+                self._database = None
 
 
 def _key(path: str) -> bytes:

@@ -11,6 +11,7 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from ._version import __version__
 from .errors import (
@@ -151,9 +152,9 @@ class Transport:
             self._overdue.discard(task)
 
     def _headers(self, hop: Hop) -> dict[str, str] | None:
-        if not hop.headers and hop.body is None and self._client is None:
+        if not hop.headers and hop.body is None and not hop.range and self._client is None:
             return None  # our own session has all that is needed
-        headers = {"Accept-Encoding": "identity", **hop.headers}
+        headers = {"Accept-Encoding": "identity", **hop.headers, **hop.range}
         if hop.body is not None:
             headers.setdefault("Content-Type", _FORM)
         return headers
@@ -165,14 +166,15 @@ class Transport:
         """
         # No public names: without them a redirect would leave by another way than the one that was asked for.
         proxy = getattr(self._session, "_default_proxy", None)
-        if proxy is None and self._session.trust_env:
+        if proxy is not None:
+            auth = getattr(self._session, "_default_proxy_auth", None)
+            # In its URL: the argument proxy_auth brings a DeprecationWarning, and proxy_headers serve CONNECT only.
+            return {"proxy": proxy if auth is None else URL(proxy).with_user(auth.login).with_password(auth.password)}
+        if self._session.trust_env:
             proxies = getproxies_environment()
             if not proxy_bypass_environment(hop.url.raw_host or "", proxies):
-                proxy = proxies.get(hop.url.scheme)
-        if proxy is None:
-            return {}
-        auth = getattr(self._session, "_default_proxy_auth", None)
-        return {"proxy": proxy} if auth is None else {"proxy": proxy, "proxy_auth": auth}
+                return {"proxy": proxies.get(hop.url.scheme)}
+        return {}
 
     def _watch(self, task: asyncio.Task[Any] | None) -> None:
         """Let the sweeper end this request if its head does not come; a timer for each would cost more."""

@@ -8,8 +8,9 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 __all__ = [
     "Connection",
@@ -21,6 +22,7 @@ __all__ = [
     "drop",
     "each_path",
     "ok",
+    "ranged",
     "raw",
     "redirect",
     "reset",
@@ -182,6 +184,50 @@ def slow(body: bytes, pieces: int, pause: float) -> Script:
             await connection.send(body[at : at + size])
             await asyncio.sleep(pause)
         return True
+
+    return script
+
+
+def ranged(
+    body: bytes,
+    etag: str = '"a"',
+    *,
+    cut: int | None = None,
+    most: int | None = None,
+    hold: bool = False,
+    until: threading.Event | None = None,
+    headers: Mapping[str, str | None] = MappingProxyType({}),
+) -> Script:
+    """A file as an honest server has it: a single open Range under a right If-Range is answered by a 206.
+
+    :param cut: bytes of each body after which the connection is closed.
+    :param most: bytes that a 206 holds at most.
+    :param hold: stay silent instead of closing.
+    :param until: stay silent until then, and go on.
+    :param headers: fields that are sent otherwise, or not at all.
+    """
+
+    async def script(request: Request, connection: Connection) -> bool:
+        asked = request.headers.get("range")
+        first, end = 0, len(body)
+        if asked is not None and request.headers.get("if-range", etag) == etag:
+            first = int(asked.removeprefix("bytes=").removesuffix("-"))
+            end = min(len(body), first + most) if most is not None else len(body)
+        fields: dict[str, str | None] = {"Content-Length": str(end - first), "ETag": etag, "Accept-Ranges": "bytes"}
+        if asked is not None and (first or end < len(body)):
+            fields["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
+        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name: value for name, value in fields.items() if value is not None}
+        await connection.send(_head(206 if "Content-Range" in fields else 200, sent))
+        await connection.send(body[first:end][:cut])
+        if until is not None:
+            while not until.is_set():
+                await asyncio.sleep(0.005)
+            await connection.send(body[first:end][cut:])
+            return True
+        if hold:
+            await connection.reader.read()
+        return cut is None
 
     return script
 

@@ -18,6 +18,7 @@ from aiodownload.errors import (
     AioDownloadError,
     CodingError,
     ConfigurationError,
+    DigestError,
     DiskError,
     DownloadError,
     HomeError,
@@ -69,6 +70,8 @@ EXAMPLES: list[AioDownloadError] = [
     RetryAfterError("bare"),
     CodingError("broken", True),
     CodingError("unknown"),
+    DigestError("sha256", "34cd" * 16, "12ab" * 16, "digest"),
+    DigestError("md5", "34cd" * 8, "12ab" * 8, "Content-MD5", True),
     TooLargeError(10, 9),
     DiskError("/home/x", errno.ENOSPC),
     DiskError("/home/x", errno.EACCES, "rename to"),
@@ -173,6 +176,7 @@ def test_no_secret_in_any_message() -> None:
         TransportError("\x1b[2J\r\n"),
         StatusError("status 404 \x1b]0;pwn\x07\u202e", 404),
         CodingError("\x9b2J"),
+        DigestError("\x1b", "\r", "\n", "\u202e"),
         DiskError("/home/\x1b\n", errno.EIO),
         StrategyError(None, "retry", "ValueError: \x1b\r\n"),
     ],
@@ -200,6 +204,7 @@ def test_transport_errors_are_usually_transient(kind: type[TransportError]) -> N
         TooLargeError(2, 1),
         DiskError("/x", errno.ENOSPC),
         CodingError("unknown"),
+        DigestError("md5", "00", "01", "digest"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -236,6 +241,18 @@ def test_messages_say_what_to_do() -> None:
     assert "pip install 'aiodownload[cli]'" in str(MissingExtraError("the command line", "cli"))
     assert "home=" in str(HomeError("/x", "no"))
     assert str(TooLargeError(10, 9)) == "the body has 10 bytes or more, and max_bytes is 9"
+
+
+@pytest.mark.parametrize(
+    ("source", "who"), [("digest", "the caller's digest"), ("Repr-Digest", "the field Repr-Digest")]
+)
+def test_a_digest_error_shows_both_checksums(source: str, who: str) -> None:
+    """All digits of what came and of what was expected, and who expected it; a later try may be declared worth it."""
+    error = DigestError("sha256", "34cd" * 16, "12ab" * 16, source, True)
+    expected = f"the file is not the one expected: sha256 is {'12ab' * 16}, {who} says {'34cd' * 16}"
+    assert str(error) == expected
+    assert (error.algorithm, error.expected_hex, error.actual_hex, error.source) == error.args[:4]
+    assert error.transient is error.args[4] is True
 
 
 def test_a_refused_certificate_is_believed() -> None:

@@ -39,6 +39,7 @@ NAMES = [
     "CodingError",
     "ConfigurationError",
     "ConnectError",
+    "DigestError",
     "DisconnectError",
     "DiskError",
     "DownloadError",
@@ -147,7 +148,7 @@ def parameters(function: Callable[..., Any]) -> str:
         (AioDownload.each, "self, iterable, url_map=None"),
         (AioDownload.main, "self, bundle"),
         (AioDownload.request_and_download, "self, bundle"),
-        (AioDownloadBundle, "url, info=None, params=None, *, headers=None, file_path=None"),
+        (AioDownloadBundle, "url, info=None, params=None, *, headers=None, digest=None, file_path=None"),
         (RequestStrategy, "concurrent=2, max_attempts=0, timeout=60, *, max_retry_after=3600"),
         (Lenient, "max_attempts=5, **settings"),
         (BackOff, "max_attempts=10, **settings"),
@@ -167,7 +168,7 @@ LATER = [
     *((aiodownload.swarm, ([],), name) for name in ("executor", "workers", "progress")),
     *((aiodownload.each, ([],), name) for name in ("executor", "workers", "progress")),
     *((AioDownload, (), name) for name in ("journal", "strict", "progress")),
-    *((AioDownloadBundle, (URL,), name) for name in ("digest", "mirrors")),
+    *((AioDownloadBundle, (URL,), name) for name in ("mirrors",)),
     *(
         (kind, (), name)
         for kind in (RequestStrategy, Lenient, BackOff)

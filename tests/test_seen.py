@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 from aiodownload import (
     AioDownloadError,
     CodingError,
+    DigestError,
     DiskError,
     RetryAfterError,
     StallError,
@@ -123,6 +124,7 @@ def test_the_oldest_leave_first_and_stay_known() -> None:
         StallError("nothing arrived for 60 s", False),
         RetryAfterError("too long", 503, math.inf),
         CodingError("broken", True),
+        DigestError("sha256", "34cd" * 16, "12ab" * 16, "Repr-Digest", True),
         DiskError("/home/\udce9\u65e5", 28, "rename to"),
     ],
     ids=repr,

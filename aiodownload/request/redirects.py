@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from yarl import URL
@@ -29,6 +30,7 @@ class Hop(NamedTuple):
     :param headers: the caller's headers as far as they may go here.
     :param body: the form data of a POST (bytes), else None.
     :param trusted: no request on the way here went to another origin than the caller's URL.
+    :param range: the library's own Range and If-Range, which go along everywhere: they are part of the question.
     """
 
     method: str
@@ -36,6 +38,7 @@ class Hop(NamedTuple):
     headers: Mapping[str, str]
     body: bytes | None = None
     trusted: bool = True
+    range: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ def _next(hop: Hop, target: URL, status: int) -> Hop:
         url=target,
         headers=hop.headers if same else {},
         body=hop.body if keeps_body else None,
+        range=hop.range,
         trusted=hop.trusted and same,
     )
 

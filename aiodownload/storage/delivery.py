@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..bundle import Verified
-from ..errors import BodyError, TooLargeError
+from ..checksums import Digest, Hasher
+from ..errors import BodyError, DigestError, DownloadError, TooLargeError
 from .decoding import Decoder, codings, kept_as_sent
-from .partial import PartialFile
+from .digests import NAMES, from_headers
+from .kept import Origin
+from .partial import BATCH, PartialFile
+from .record import identity
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -18,6 +22,12 @@ if TYPE_CHECKING:
     from .sink import Sink
 
 __all__ = ["DecodedContent", "Delivery"]
+
+
+# Bytes of a part that is shorter than what was asked for, from which on it is a server's way of serving large files
+# (RFC 9110 section 15.3.7) and no failure.
+WORTHWHILE = 1 << 16
+_ANNOUNCED = frozenset(NAMES)
 
 
 class _Framing(NamedTuple):
@@ -54,6 +64,8 @@ class Delivery:
     :param bundle: whose file it is; ``size`` and ``verified`` are set on it.
     :param response: the response whose body it is.
     :param received: called when the last byte is in: the server is free, though the disk has work to do.
+    :param validator: the strong ETag of the whole file (str), or None.
+    :param held: the beginning of the file, if the body is what follows.
     """
 
     def __init__(
@@ -62,8 +74,16 @@ class Delivery:
         bundle: AioDownloadBundle,
         response: ClientResponse,
         received: Callable[[], None] = lambda: None,
+        *,
+        validator: str | None = None,
+        held: PartialFile | None = None,
     ) -> None:
         self._received = received
+        self.stopped_short = False  # the body was whole, but it was not all that was asked for
+        self._expected: tuple[Digest, ...] = ()
+        self._as_sent: Hasher | None = None
+        self._validator = validator
+        self._held = held
         self._workspace = workspace
         self._bundle = bundle
         self._response = response
@@ -94,23 +114,58 @@ class Delivery:
             was.  Errors of the transport come as aiohttp raises them.
         """
         bundle, strategy = self._bundle, self._workspace.strategy
-        limit, declared = strategy.max_bytes, self._framing.length
-        if limit is not None and declared is not None and declared > limit:
-            raise TooLargeError(declared, limit)
-        home = self._workspace.opened or await self._workspace.home()
+        limit, total = strategy.max_bytes, self._total
+        if limit is not None and total is not None and total > limit:
+            raise TooLargeError(total, limit)
         path = bundle.file_path or ""
-        sink = PartialFile(self._workspace.disk, path, home.mode)
+        sink = self._held or await self._new_sink(path)
         try:
             decoder = self._coding(path)
+            self._expect(sink, decoded=decoder is not None)
             if decoder is None:
                 await self._pour(sink, strategy.chunk_size, limit)
             else:
                 await self._decode(sink, strategy.chunk_size, decoder)
+            if total is not None and decoder is None and sink.size < total:
+                self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
+                raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
+            if self._as_sent is not None:
+                self._as_sent.verify(transient=not bundle._mismatched)
             bundle.size = await sink.commit()
-        except BaseException:
-            await sink.abandon()
+        except BaseException as error:
+            bundle._mismatched |= isinstance(error, DigestError)
+            # What has come in over a connection that broke is as good as what went before.
+            if await sink.abandon(keep=not isinstance(error, DownloadError) or isinstance(error, BodyError)):
+                self._workspace.kept(bundle)
             raise
-        bundle.verified = self._framing.proof
+        bundle.verified = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
+
+    def _expect(self, sink: PartialFile, *, decoded: bool) -> None:
+        """Take in what the bytes must come to: the caller speaks of the file, the server of what it sends."""
+        headers, given = self._response.headers, self._bundle._digests
+        announced = from_headers(headers, whole=self._held is None) if _ANNOUNCED.intersection(headers) else ()
+        self._expected = (*given, *announced)
+        if decoded and announced:
+            self._as_sent = Hasher(announced)
+            announced = ()
+        if given or announced:
+            sink.expect(Hasher((*given, *announced)), transient=not self._bundle._mismatched)
+
+    @property
+    def _total(self) -> int | None:
+        """Bytes of the whole file as sent, if that is known."""
+        origin = self._held.held if self._held is not None else None
+        return self._framing.length if origin is None else origin.total
+
+    async def _new_sink(self, path: str) -> PartialFile:
+        home = self._workspace.opened or await self._workspace.home()
+        sink = PartialFile(self._workspace.disk, path, home.mode)
+        length = self._framing.length
+        if self._validator is not None and length is not None and length > BATCH and not self._bundle.params:
+            headers = self._response.headers
+            if "Content-Encoding" not in headers and headers.get("Accept-Ranges", "").strip().lower() != "none":
+                sink.keep(Origin(identity(str(self._bundle._parse())), self._validator, length))
+        return sink
 
     def _coding(self, path: str) -> Decoder | None:
         headers = self._response.headers
@@ -146,6 +201,8 @@ class Delivery:
         received = 0
         while chunk := await self._content.read(chunk_size):
             received += len(chunk)
+            if self._as_sent is not None:
+                self._as_sent.update(chunk)
             yield chunk
         self._all_received(received)
 
@@ -157,7 +214,8 @@ class Delivery:
         declared = self._framing.length
         if declared is not None and received != declared:
             raise BodyError(f"the body ended after {received} of {declared} bytes")
-        self._received()
+        if self._held is None or self._held.size >= (self._total or 0):
+            self._received()
 
 
 class DecodedContent:

@@ -1,4 +1,4 @@
-"""The threads that do all disk work, so that the event loop never waits for a disk."""
+"""Who does the disk work, so that the event loop never waits for a disk: threads, and a process for small files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from aiofiles.os import wrap
 
+from .publisher import Publisher
+
 __all__ = ["Disk"]
 
 P = ParamSpec("P")
@@ -18,6 +20,8 @@ R = TypeVar("R")
 
 LANES = 4
 SLOW = 0.25  # seconds after which a trip counts as slow, and another lane is opened beside it
+SMALL = 1 << 17  # bytes of a body that goes to the publisher
+MANY = 64  # small bodies after which a process for them is worth its start
 
 _Job: TypeAlias = "tuple[asyncio.Future[Any], Callable[[], Any]]"
 
@@ -42,6 +46,24 @@ class Disk:
         self._departed = 0.0
         self._patience: asyncio.TimerHandle | None = None
         self._closed = False
+        self._small = 0
+        self._publisher: Publisher | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def publisher(self, size: int) -> Publisher | None:
+        """Return what publishes a body of ``size`` bytes sooner than a thread would, or None.
+
+        A process is started for that once there have been many small bodies.
+        """
+        if size > SMALL:
+            return None
+        if self._publisher is not None and self._publisher.prompt:
+            return self._publisher
+        self._small += 1
+        if self._small == MANY and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._starting = loop.create_task(self._start_publisher(loop), name="aiodownload-disk")
+        return None
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function`` in one of the threads and return what it returns.
@@ -59,7 +81,7 @@ class Disk:
             self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
         return await future
 
-    def later(self, function: Callable[[], object]) -> Future[object]:
+    def later(self, function: Callable[[], R]) -> Future[R]:
         """Call ``function`` in a thread beside the lanes, before :meth:`close` returns.
 
         At the exit of the interpreter no thread takes work any more; then, and after :meth:`close`, it is called here
@@ -70,7 +92,7 @@ class Disk:
                 self._tidying = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")
             with contextlib.suppress(RuntimeError):
                 return self._tidying.submit(function)
-        done: Future[object] = Future()
+        done: Future[R] = Future()
         try:
             done.set_result(function())
         except Exception as error:
@@ -81,6 +103,11 @@ class Disk:
         """Wait for all work that was handed in; then end the threads."""
         while self._lanes:
             await asyncio.wait(self._lanes)
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+        if self._publisher is not None:
+            await self._publisher.idle()
+            self._publisher.detach()
         if self._patience is not None:
             self._patience.cancel()
         try:
@@ -90,8 +117,20 @@ class Disk:
 
     def _shut_down(self) -> None:
         self._closed = True
+        if self._publisher is not None:
+            self._publisher.end()
         for executor in (*self._executors, *([self._tidying] if self._tidying is not None else ())):
             executor.shutdown()
+
+    async def _start_publisher(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(OSError, RuntimeError):  # it cannot run here: threads do it all
+            await asyncio.wrap_future(self.later(lambda: self._spawn(loop)))
+            if self._publisher is not None:
+                self._publisher.attach()
+
+    def _spawn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread.  Kept at once: :meth:`close` ends it even if nobody waits for it any more."""
+        self._publisher = Publisher(loop)
 
     def _new_executor(self) -> ThreadPoolExecutor:
         executor = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")

@@ -1,75 +1,74 @@
-"""The file Sink: bytes go to a partial file beside the target, which gets the target's name when it is whole."""
+"""The file Sink: collects the bytes of a body and brings them to its partial file, off the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import os
-import secrets
 import threading
+from functools import partial
 
+from ..checksums import Hasher
 from ..errors import DiskError
 from .disk import Disk
-from .paths import MAX_NAME
+from .kept import KeptPart, Origin
+from .owner import my_tag
+from .part import Part, PartError
+from .publisher import Publisher, PublisherError
 
-__all__ = ["PartialFile", "partial_name"]
+__all__ = ["PartialFile"]
 
 # Bytes that are collected before a trip to a disk thread.  A body that fits makes one trip in all: open, write,
 # close, rename.
 BATCH = 1 << 20
 
-# While a body comes in over several trips, nobody else reads or writes half a file (curl CVE-2022-32207).  One that
-# makes a single trip has its final mode at once.
-_PRIVATE = 0o600
-_FLAGS = (
-    os.O_CREAT
-    | os.O_EXCL
-    | os.O_WRONLY
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-
-
-def partial_name(name: str, mark: str = "") -> str:
-    """Return the name of the partial file for ``name``: ``.name.part``, never longer than a name may be.
-
-    A leading dot keeps it apart from every name that a URL can get.  ``mark`` makes it a private one.
-    """
-    ending = f".{mark}.part" if mark else ".part"
-    plain = f".{name}{ending}"
-    if len(os.fsencode(plain)) <= MAX_NAME:
-        return plain
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    head = os.fsencode(name)[: MAX_NAME - len(ending) - 18].decode("utf-8", "ignore")
-    return f".{head}-{digest}{ending}"
+SMALL = 1 << 16  # bytes whose checksum takes less time than a trip to a thread
 
 
 class PartialFile:
     """Collects bytes, writes them beside ``path`` in disk threads, and publishes by an atomic rename.
 
-    Another process may be fetching the same URL, so a partial file that is there already is never touched: its
-    owner may be alive, and a private name does as well.
-
     :param disk: the threads.
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
+    :param part: a partial file to go on with, or None.
     """
 
-    def __init__(self, disk: Disk, path: str, mode: int) -> None:
+    def __init__(self, disk: Disk, path: str, mode: int, part: KeptPart | None = None) -> None:
         self._disk = disk
         self.path = path
         self._mode = mode
-        self._lock = threading.Lock()  # a cancelled trip may still be under way when the next one starts
-        self._handle: int | None = None
-        self._partial: str | None = None
-        self._ended = False
-        self._touched = False
         self._buffer: list[bytes] = []
         self._buffered = 0
-        self._size = 0
+        self._size = part.size if part is not None else 0
+        self._part: Part | None = part
+        self._origin = part.origin if part is not None else None
+        self._hasher: Hasher | None = None
+        self._transient = False
+        self._lock = threading.Lock()  # a cancelled trip may still be under way when the next one starts
+        self._ended = False
+        self._publisher: Publisher | None = None
         self._trip: asyncio.Task[None] | None = None
+
+    @property
+    def held(self) -> Origin | None:
+        """What the bytes are of that an earlier try has left here, if so."""
+        return self._origin if self._part is not None else None
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far, those of earlier tries included."""
+        return self._size + self._buffered
+
+    def keep(self, origin: Origin) -> None:
+        """Say, before the first byte, what the bytes will be of: they outlive a failure then."""
+        self._origin = origin
+
+    def expect(self, hasher: Hasher, *, transient: bool) -> None:
+        """Say, before the first byte, which checksums the whole must have.
+
+        :param transient: whether another try may help if it has not.
+        """
+        self._hasher, self._transient = hasher, transient
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; every MiB goes to the disk while the next is being received."""
@@ -77,101 +76,134 @@ class PartialFile:
         self._buffered += len(data)
         if self._buffered >= BATCH:
             await self._arrived()
-            self._trip = asyncio.ensure_future(self._disk.run(self._store, self._take()))
+            at = self._size
+            self._trip = asyncio.ensure_future(self._disk.run(self._store, self._file(), at, self._take()))
             self._trip.add_done_callback(_look_at)
 
     async def commit(self) -> int:
         """Write the rest, compare the size on disk with the bytes counted, rename."""
         await self._arrived()
-        return await self._disk.run(self._publish, self._take())
+        at, chunks = self._size, self._take()
+        if self._part is None:
+            if self._hasher is not None and self._size <= SMALL:
+                self._check(self._hasher, chunks)
+            self._publisher = self._disk.publisher(self._size)
+            if self._publisher is not None:
+                try:
+                    await self._publisher.publish(self.path, self._mode, chunks)
+                    return self._size
+                except PublisherError:
+                    self._publisher = None
+                except PartError as error:
+                    raise self._refused(error) from error
+            self._part = Part(self.path, self._mode, my_tag)  # one trip: nothing to keep in between
+        await self._disk.run(self._publish, self._part, at, chunks)
+        return self._size
 
-    async def abandon(self) -> None:
-        """Remove the partial file, also if this wait is cancelled."""
-        if self._touched:
-            await asyncio.shield(asyncio.wrap_future(self._disk.later(self._discard)))
+    async def abandon(self, *, keep: bool = False) -> bool:
+        """Remove the partial file, also if this wait is cancelled.
+
+        :param keep: rather keep what is worth keeping.
+        :returns: whether that was done.
+        """
+        if self._ended:
+            return False
+        if self._publisher is not None:
+            await asyncio.shield(asyncio.ensure_future(self._publisher.settled(self.path)))
+        elif self._part is not None:
+            if keep:
+                return await asyncio.shield(asyncio.ensure_future(self._leave(self._part)))
+            return await asyncio.shield(asyncio.wrap_future(self._disk.later(partial(self._end, self._part))))
+        return False
+
+    async def _leave(self, part: Part) -> bool:
+        """Bring what has come in to the disk and let go of it."""
+        ending = partial(self._end, part)
+        with contextlib.suppress(DiskError):
+            await self._arrived()  # a trip may be under way still: the bytes keep their order
+            ending = partial(self._end, part, self._size, self._take())
+        return await asyncio.wrap_future(self._disk.later(ending))
+
+    def _file(self) -> Part:
+        if self._part is None:
+            if self._origin is not None:
+                self._part = KeptPart(self.path, self._mode, self._origin)
+            else:
+                self._part = Part(self.path, self._mode, my_tag)
+        return self._part
 
     async def _arrived(self) -> None:
         """Wait for the trip that is under way and raise what it met."""
         if self._trip is not None:
-            trip, self._trip = self._trip, None
-            await trip
+            await asyncio.shield(self._trip)  # the thread goes on even if we do not
+            self._trip = None
 
     def _take(self) -> list[bytes]:
-        self._touched = True
-        taken, self._buffer, self._buffered = self._buffer, [], 0
+        taken, self._buffer = self._buffer, []
+        self._size += self._buffered
+        self._buffered = 0
         return taken
+
+    def _check(self, hasher: Hasher, chunks: list[bytes]) -> None:
+        """Check a body that is small enough not to hold anybody up."""
+        for chunk in chunks:
+            hasher.update(chunk)
+        hasher.verify(transient=self._transient)
+        self._hasher = None
+
+    def _refused(self, error: PartError) -> DiskError:
+        return DiskError(self.path, error.errno, error.action)
 
     # From here on: in a disk thread.
 
-    def _store(self, chunks: list[bytes]) -> None:
+    def _store(self, part: Part, at: int, chunks: list[bytes]) -> None:
         with self._lock:
             if not self._ended:
-                self._append(chunks, whole=False)
+                self._append(part, at, chunks)
 
-    def _publish(self, chunks: list[bytes]) -> int:
+    def _publish(self, part: Part, at: int, chunks: list[bytes]) -> None:
         with self._lock:
             if self._ended:
                 raise DiskError(self.path, None, "finish")
-            one_trip = self._handle is None
-            handle, partial = self._append(chunks, whole=True)
-            action = "finish"
+            self._append(part, at, chunks, whole=not at)
+            if self._hasher is not None:
+                self._hasher.verify(transient=self._transient)
             try:
-                # Counted bytes and the size on disk agree, and errors of close() count.
-                if os.fstat(handle).st_size != self._size:
-                    raise DiskError(self.path, None, "finish")
-                if not one_trip and hasattr(os, "fchmod"):
-                    os.fchmod(handle, self._mode)
-                self._handle = None
-                os.close(handle)
-                action = "rename to"
-                os.replace(partial, self.path)
-                self._ended = True
-            except OSError as error:
-                raise DiskError(self.path, error.errno, action) from error
-            return self._size
-
-    def _append(self, chunks: list[bytes], *, whole: bool) -> tuple[int, str]:
-        """Write ``chunks``; they are the ``whole`` body if nothing was written before."""
-        try:
-            if self._handle is None or self._partial is None:
-                self._handle, self._partial = _create(self.path, self._mode if whole else _PRIVATE)
-            for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    written = os.write(self._handle, view)
-                    self._size += written
-                    view = view[written:]
-            return self._handle, self._partial
-        except (OSError, ValueError) as error:
-            raise DiskError(self.path, getattr(error, "errno", None)) from error
-
-    def _discard(self) -> None:
-        with self._lock:
-            if self._handle is not None:
-                with contextlib.suppress(OSError):
-                    os.close(self._handle)
-                self._handle = None
-            if self._partial is not None and not self._ended:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._partial)
+                part.publish()
+            except PartError as error:
+                raise self._refused(error) from error
             self._ended = True
+
+    def _append(self, part: Part, at: int, chunks: list[bytes], *, whole: bool = False) -> None:
+        """Write ``chunks``, whose place is after the first ``at`` bytes and nowhere else."""
+        if part.size != at:
+            raise DiskError(self.path, None, "write")
+        hasher = self._hasher
+        try:
+            if hasher is not None and at and not hasher.begun:  # an earlier try has written these
+                part.read_back(hasher.update)
+            part.append(chunks, whole=whole)
+            if hasher is not None:
+                for chunk in chunks:
+                    hasher.update(chunk)
+        except PartError as error:
+            raise self._refused(error) from error
+
+    def _end(self, part: Part, at: int = 0, chunks: list[bytes] | None = None) -> bool:
+        """Keep the partial file with the last ``chunks``; discard it without, or if it is not worth keeping."""
+        with self._lock:
+            if self._ended:
+                return False
+            self._ended = True
+            if chunks is not None and isinstance(part, KeptPart):
+                with contextlib.suppress(DiskError):
+                    self._append(part, at, chunks)
+                    return part.release()
+            part.discard()
+            return False
 
 
 def _look_at(trip: asyncio.Task[None]) -> None:
     """Fetch a failure that nobody may come for, once the body itself has failed."""
     if not trip.cancelled():
         trip.exception()
-
-
-def _create(path: str, mode: int) -> tuple[int, str]:
-    """Make the partial file for ``path`` and the folders above it; return its descriptor and path."""
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, partial_name(name))
-    for _ in range(8):
-        try:
-            return os.open(partial, _FLAGS, mode), partial
-        except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-        except FileExistsError:
-            partial = os.path.join(folder, partial_name(name, secrets.token_hex(6)))
-    return os.open(partial, _FLAGS, mode), partial

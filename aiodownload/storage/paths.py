@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from yarl import URL
 
-__all__ = ["MAX_NAME", "alternate", "is_below", "url_to_path"]
+from .part import MAX_NAME
 
-MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
+__all__ = ["alternate", "is_below", "url_to_path"]
 
 _ALLOWED = frozenset("-_.() abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _REPLACED = str.maketrans({"&": "-", ",": ".", ";": "-", "=": "_"})

@@ -6,9 +6,10 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import PathError
+from .kept import RECORD, record_name, sweep
 from .paths import alternate, is_below
 
 __all__ = ["Found", "Places", "Survey", "find", "safe_path", "sideways", "survey"]
@@ -63,10 +64,12 @@ class Survey:
 
     :param blocked: None, or where a file stands in the place of a folder: 0 in this one's, 1 in that of the one above.
     :param folders: names of the folders in it.
+    :param records: names of the records of partial files in it.
     """
 
     blocked: int | None
     folders: set[str]
+    records: set[str] = field(default_factory=set)
 
 
 class Places:
@@ -132,6 +135,17 @@ class Places:
             return known.blocked + 1
         return 0 if known.folders and os.path.basename(path) in known.folders else None
 
+    def keeps(self, path: str, parent: str) -> bool:
+        """Whether an earlier try has left bytes for ``path``, as far as is known."""
+        known = self._known.get(parent)
+        return known is not None and bool(known.records) and record_name(os.path.basename(path)) in known.records
+
+    def kept(self, path: str) -> None:
+        """A try has left bytes for ``path``."""
+        known = self._known.get(os.path.dirname(path))
+        if known is not None:
+            known.records.add(record_name(os.path.basename(path)))
+
     def written(self, path: str, parent: str) -> None:
         """A file was published: its folders are there now, and it is no folder."""
         known = self._known.get(parent)
@@ -150,7 +164,7 @@ class Places:
 
 
 def survey(parents: Mapping[str, str], fold: Callable[[str], str]) -> dict[str, Survey]:
-    """Look at folders.  Blocks.
+    """Look at folders, and tidy away what dead processes have left there.  Blocks.
 
     :param parents: absolute paths as the file system compares them, and as they are spelled.
     :param fold: turns the second into the first.
@@ -160,8 +174,15 @@ def survey(parents: Mapping[str, str], fold: Callable[[str], str]) -> dict[str, 
 
 def _survey(parent: str, fold: Callable[[str], str]) -> Survey:
     try:
+        folders, hidden = set(), []
         with os.scandir(parent) as entries:
-            return Survey(None, {fold(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)})
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(fold(entry.name))
+                elif entry.name.startswith("."):
+                    hidden.append(entry.name)
+        sweep(parent, hidden)
+        return Survey(None, folders, {fold(name) for name in hidden if name.endswith(RECORD)})
     except NotADirectoryError:
         return Survey(_file_above(parent), set())
     except (OSError, ValueError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .kept import Origin
+
 __all__ = ["Sink"]
 
 
@@ -12,6 +14,13 @@ class Sink(Protocol):
 
     Exactly one of :meth:`commit` and :meth:`abandon` ends it; ``abandon`` after a failed ``commit`` is right.
     """
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far, those of earlier tries included."""
+
+    def keep(self, origin: Origin) -> None:
+        """Say, before the first byte, what the bytes will be of, so that they may outlive a failure."""
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; they may be kept in memory for a while.
@@ -26,5 +35,9 @@ class Sink(Protocol):
         :raises DiskError: if that is not possible; the final name is then as it was.
         """
 
-    async def abandon(self) -> None:
-        """Forget the bytes and leave nothing behind; the final name is as it was."""
+    async def abandon(self, *, keep: bool = False) -> bool:
+        """Forget the bytes and leave nothing behind; the final name is as it was.
+
+        :param keep: rather keep them for another try, if that is possible.
+        :returns: whether they were kept.
+        """

@@ -32,6 +32,10 @@ class DownloadStrategy:
     :param max_ratio: how many times a body that comes encoded may expand, counted after 32 MiB of output; None for any.
     :raises ConfigurationError: for a value that cannot work.
 
+    ``resumable`` is for classes that override :meth:`on_success`: whether it gets responses that are only the rest of
+    a file (206), of which an earlier try has left the beginning (bool).  It must then let ``super().on_success()``
+    read them.
+
     Identity encoding is asked for.  A body that comes encoded all the same is kept as sent if its name or
     Content-Type says that it is a compressed file, and decoded otherwise.
     """
@@ -40,6 +44,7 @@ class DownloadStrategy:
     skip_cached: bool = False
     max_bytes: int | None = None
     max_ratio: float | None = 200
+    resumable: bool = False
 
     def __init__(
         self,
@@ -120,10 +125,16 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:
         checks.number("max_ratio", strategy.max_ratio, least=1)
-    if not isinstance(strategy.skip_cached, bool):
-        raise ConfigurationError(f"skip_cached must be True or False, not {strategy.skip_cached!r}")
+    for name in ("skip_cached", "resumable"):
+        if not isinstance(value := getattr(strategy, name), bool):
+            raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 
 
 def reads_by_itself(strategy: DownloadStrategy) -> bool:
     """Whether ``strategy`` has an ``on_success`` of its own."""
     return type(strategy).on_success is not DownloadStrategy.on_success
+
+
+def goes_on(strategy: DownloadStrategy) -> bool:
+    """Whether ``strategy`` takes the rest of a file whose beginning is there."""
+    return strategy.resumable or not reads_by_itself(strategy)

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from .disk import Disk
 from .home import Home
+from .kept import KeptPart, claim
+from .partial import PartialFile
 from .placement import Places
+from .record import identity
 
 if TYPE_CHECKING:
+    from ..bundle import AioDownloadBundle
     from .strategy import DownloadStrategy
 
 __all__ = ["Workspace"]
@@ -37,6 +41,31 @@ class Workspace:
             self._home = asyncio.ensure_future(self.disk.run(Home.open, self.strategy.home))
         self.opened = await asyncio.shield(self._home)
         return self.opened
+
+    async def take_up(self, path: str, url: str) -> PartialFile | None:
+        """Go on with what an earlier try has left of ``url`` for ``path``, in this run or in one before.
+
+        :returns: where the rest goes, or None if there is nothing that can be relied upon.
+        """
+        mode = (await self.home()).mode
+        claiming = asyncio.ensure_future(self.disk.run(claim, path, mode, identity(url)))
+        try:
+            part = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            claiming.add_done_callback(self._let_go)
+            raise
+        return None if part is None else PartialFile(self.disk, path, mode, part)
+
+    def kept(self, bundle: AioDownloadBundle) -> None:
+        """A try has left bytes of ``bundle``: the next one may go on with them."""
+        bundle._kept = True
+        if self.opened is not None and bundle.file_path is not None:
+            self.places.kept(self.opened.folded(bundle.file_path))
+
+    def _let_go(self, claiming: asyncio.Future[KeptPart | None]) -> None:
+        part = None if claiming.cancelled() or claiming.exception() else claiming.result()
+        if part is not None:
+            self.disk.later(part.release)
 
     async def close(self) -> None:
         """Wait for the disk and end its threads."""

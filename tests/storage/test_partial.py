@@ -16,11 +16,12 @@ import pytest
 import pytest_asyncio
 
 from aiodownload import DiskError
-from aiodownload.storage import partial
+from aiodownload.storage import part
 from aiodownload.storage.disk import Disk
 from aiodownload.storage.home import Home
-from aiodownload.storage.partial import BATCH, PartialFile, partial_name
-from aiodownload.storage.paths import MAX_NAME
+from aiodownload.storage.owner import my_tag
+from aiodownload.storage.part import MAX_NAME, partial_name
+from aiodownload.storage.partial import BATCH, PartialFile
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permission bits and umask are POSIX")
 not_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
@@ -74,7 +75,7 @@ async def test_the_final_name_appears_only_at_commit(disk: Disk, target: Path, t
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"a" * BATCH)
     await sink.write(b"b" * BATCH)
-    assert names(tmp_path) == ["h/a/.file.bin.part"]
+    assert names(tmp_path) == [f"h/a/{partial_name('file.bin', my_tag())}"]
     assert await sink.commit() == 2 * BATCH
     assert names(tmp_path) == ["h/a/file.bin"]
     assert target.read_bytes() == b"a" * BATCH + b"b" * BATCH
@@ -137,7 +138,7 @@ async def test_a_partial_file_is_private(disk: Disk, target: Path) -> None:
     sink = PartialFile(disk, str(target), 0o666)
     await sink.write(b"x" * BATCH)
     await sink._arrived()
-    assert stat.S_IMODE((target.parent / ".file.bin.part").stat().st_mode) == 0o600
+    assert stat.S_IMODE((target.parent / partial_name(target.name, my_tag())).stat().st_mode) == 0o600
     await sink.abandon()
 
 
@@ -154,16 +155,16 @@ async def test_a_file_that_is_in_the_way_of_the_mode_is_replaced_with_it(disk: D
 
 
 async def test_a_partial_file_of_somebody_else_is_not_touched(disk: Disk, target: Path, tmp_path: Path) -> None:
-    """An existing ``.part`` may have a living owner: it stays, and a private name does as well."""
+    """An existing partial file may be in work: it stays, and another name does as well."""
     target.parent.mkdir(parents=True)
-    foreign = target.parent / ".file.bin.part"
+    foreign = target.parent / partial_name(target.name, my_tag())
     foreign.write_bytes(b"theirs")
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x" * BATCH)
     await sink._arrived()
     assert len(names(tmp_path)) == 2
     await sink.commit()
-    assert names(tmp_path) == ["h/a/.file.bin.part", "h/a/file.bin"]
+    assert names(tmp_path) == [str(foreign.relative_to(tmp_path)), "h/a/file.bin"]
     assert foreign.read_bytes() == b"theirs"
 
 
@@ -183,7 +184,7 @@ async def test_a_link_in_place_of_the_partial_file_is_not_followed(disk: Disk, t
     """A symbolic link under the partial file's name leads nowhere."""
     target.parent.mkdir(parents=True)
     outside = tmp_path / "outside"
-    (target.parent / ".file.bin.part").symlink_to(outside)
+    (target.parent / partial_name(target.name, my_tag())).symlink_to(outside)
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x")
     await sink.commit()
@@ -213,21 +214,21 @@ async def test_a_name_of_255_bytes(disk: Disk, tmp_path: Path, size: int) -> Non
         sink = PartialFile(disk, str(target), 0o644)
         await sink.write(b"x" * size)
         assert await sink.commit() == size
-        (tmp_path / partial_name(target.name)).write_bytes(b"theirs")
+        (tmp_path / partial_name(target.name, my_tag())).write_bytes(b"theirs")
     assert len(names(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("name", ["a", "n" * 249, "n" * 250, "n" * MAX_NAME, "\u00e9" * 127, "\u65e5" * 85])
 def test_partial_names_fit_and_differ(name: str) -> None:
     """The name of a partial file starts with a dot, ends in ``.part``, fits in 255 bytes, and is one file's only."""
-    for mark in ("", "0123456789ab"):
-        partial = partial_name(name, mark)
-        assert partial.startswith(".")
-        assert partial.endswith(".part")
-        assert len(os.fsencode(partial)) <= MAX_NAME
-        assert partial == partial_name(name, mark)
-        assert partial != partial_name(name[:-1] + "z", mark)
-    assert partial_name(name) != partial_name(name, "0123456789ab")
+    tag = my_tag()
+    partial = partial_name(name, tag)
+    assert partial.startswith(".")
+    assert partial.endswith(f".{tag}.part")
+    assert len(os.fsencode(partial)) <= MAX_NAME
+    assert partial == partial_name(name, tag)
+    assert partial != partial_name(name[:-1] + "z", tag)
+    assert partial != partial_name(name, "0123456789ab")
 
 
 @pytest.mark.parametrize("size", [0, 1, BATCH, 3 * BATCH])
@@ -268,7 +269,8 @@ async def test_a_cancelled_write_is_abandoned(disk: Disk, target: Path, tmp_path
     with pytest.raises(asyncio.CancelledError):
         await task
     assert names(tmp_path) == []
-    assert sink._handle is None
+    assert sink._part is not None
+    assert sink._part._handle is None
 
 
 async def test_an_abandon_that_is_cancelled_takes_place(target: Path, tmp_path: Path) -> None:
@@ -313,7 +315,7 @@ async def test_a_disk_that_refuses(
     """A write that fails is a DiskError with its reason; the old file stays, and nothing else does."""
     target.parent.mkdir(parents=True)
     target.write_bytes(b"old")
-    monkeypatch.setattr(partial, "os", OsThat(write=refusing(code, after)))
+    monkeypatch.setattr(part, "os", OsThat(write=refusing(code, after)))
     sink = PartialFile(disk, str(target), 0o644)
     with pytest.raises(DiskError) as caught:
         await pour_and_commit(sink)
@@ -343,19 +345,19 @@ async def test_a_disk_that_refuses_at_the_end(
             real(*args)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(partial, "os", OsThat(**{function: refuse}))
+    monkeypatch.setattr(part, "os", OsThat(**{function: refuse}))
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x")
     with pytest.raises(DiskError, match="EIO"):
         await sink.commit()
-    monkeypatch.setattr(partial, "os", os)
+    monkeypatch.setattr(part, "os", os)
     await sink.abandon()
     assert names(tmp_path) == []
 
 
 async def test_a_short_write_goes_on(disk: Disk, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that takes less than it was given gets the rest."""
-    monkeypatch.setattr(partial, "os", OsThat(write=lambda handle, data: os.write(handle, data[:1000])))
+    monkeypatch.setattr(part, "os", OsThat(write=lambda handle, data: os.write(handle, data[:1000])))
     sink = PartialFile(disk, str(target), 0o644)
     body = bytes(range(256)) * 40
     await sink.write(body)
@@ -367,7 +369,7 @@ async def test_a_size_that_is_not_the_bytes_counted(
     disk: Disk, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that claims more than it wrote is found out before the rename."""
-    monkeypatch.setattr(partial, "os", OsThat(write=lambda handle, data: os.write(handle, data[:-1]) + 1))
+    monkeypatch.setattr(part, "os", OsThat(write=lambda handle, data: os.write(handle, data[:-1]) + 1))
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"xyz")
     with pytest.raises(DiskError, match="size") as caught:
@@ -424,7 +426,7 @@ async def test_a_file_that_may_not_be_made(disk: Disk, target: Path, monkeypatch
     def refuse(*args: Any) -> int:
         raise PermissionError(errno.EACCES, "no")
 
-    monkeypatch.setattr(partial, "os", OsThat(open=refuse))
+    monkeypatch.setattr(part, "os", OsThat(open=refuse))
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x")
     with pytest.raises(DiskError) as caught:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from aiodownload import AioDownloadBundle, DownloadStrategy
-from aiodownload.storage.paths import MAX_NAME, alternate, is_below, url_to_path
+from aiodownload.storage.part import MAX_NAME
+from aiodownload.storage.paths import alternate, is_below, url_to_path
 
 HOST = "h.test"
 DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{digit}" for name in ("COM", "LPT") for digit in range(10))}

@@ -1,0 +1,297 @@
+"""A partial file that is worth keeping: the record beside it says what it holds, for another try or another run.
+
+Any number of processes may work on the same path.  Each writes a partial file of its own, and the rename to the final
+name is one step; so they never harm each other, and the last whole file wins.  The record has one name per path; it
+points to at most one of these files, and only the bytes of that one can be taken up again.  To take up is to
+rename the partial file to a name of one's own: of two processes that try, one succeeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .owner import TAG, Owner, gone, me
+from .part import Part, PartError, beside, partial_name
+from .record import LONGEST, Ranges, Record, add, dump, parse
+
+__all__ = ["RECORD", "KeptPart", "Origin", "claim", "record_name", "sweep"]
+
+RECORD = ".part.json"
+_PART = ".part"
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+# Bytes after which the record is brought up to date; what is lost with a process is at most that, and what it had in
+# memory.
+CHECKPOINT = 4 << 20
+# Seconds after which the bytes are also brought to the disk itself, so that a power cut does not cost hours of
+# work.  A fast download never waits for that.
+SYNC_EVERY = 30.0
+
+
+class Origin(NamedTuple):
+    """What the bytes are of.
+
+    :param url: :func:`~aiodownload.storage.record.identity` of the URL (str).
+    :param validator: the strong ETag of the representation (str).
+    :param total: its length in bytes (int).
+    """
+
+    url: str
+    validator: str
+    total: int
+
+
+class KeptPart(Part):
+    """A partial file with a record beside it.
+
+    :param path: the final path (absolute str).
+    :param mode: permission bits of the final file (int).
+    :param origin: what the bytes are of.
+    """
+
+    def __init__(self, path: str, mode: int, origin: Origin) -> None:
+        super().__init__(path, mode, _tag)
+        self.origin = origin
+        self._record: Record | None = None
+        self._noting: bool | None = None  # not known before there is something to note
+        self._asleep = time.monotonic()
+
+    @classmethod
+    def take_up(cls, path: str, mode: int, partial: str, handle: int, record: Record, held: int) -> KeptPart:
+        """Go on with an open partial file after its first ``held`` bytes."""
+        part = cls(path, mode, Origin(record.url, record.validator, record.total))
+        part._partial, part._handle, part.size, part._noting = partial, handle, held, True
+        part._note(tuple((first, min(end, held)) for first, end in record.synced if first < held))
+        return part
+
+    def append(self, chunks: Iterable[bytes | memoryview], *, whole: bool = False) -> None:
+        """Write ``chunks``; from time to time say so in the record.
+
+        :raises PartError: if the disk refuses.
+        """
+        super().append(chunks)
+        if self._noting is None:
+            self._noting = _make_way(self.path)
+            self._note(())
+        elif self.size - self._noted >= CHECKPOINT:
+            self._note(self._sync())
+
+    def publish(self) -> None:
+        """As :meth:`Part.publish`; then the record goes too.
+
+        :raises PartError: if the disk refuses, or not all bytes are there.
+        """
+        if self.size != self.origin.total:
+            raise PartError("finish", None)
+        super().publish()
+        self._forget()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        super().discard()
+        self._forget()
+
+    def release(self) -> bool:
+        """Keep the bytes for whoever wants to go on; False if there is nothing to go on with."""
+        self._note(self._synced, mine=False)
+        if self._record is None or not self._record.written or self._record.owner is not None:
+            self.discard()
+            return False
+        self._close()
+        self._partial = None
+        return True
+
+    @property
+    def _noted(self) -> int:
+        return self._record.written[-1][1] if self._record is not None and self._record.written else 0
+
+    @property
+    def _synced(self) -> Ranges:
+        return self._record.synced if self._record is not None else ()
+
+    def _sync(self) -> Ranges:
+        """Bring the bytes to the disk itself if it is time; return which ones are there for sure."""
+        if self._handle is None or time.monotonic() - self._asleep < SYNC_EVERY:
+            return self._synced
+        self._asleep = time.monotonic()
+        try:
+            os.fsync(self._handle)
+        except OSError:  # what was written since the last good one is unknown now, and nothing more is claimed
+            return self._synced
+        return add((), 0, self.size)
+
+    def _note(self, synced: Ranges, *, mine: bool = True) -> None:
+        """Write the record: after the bytes, never before.  Where that fails, the bytes are less worth, not wrong."""
+        if not self._noting or self._handle is None or self._partial is None:
+            return
+        owner = me()
+        with contextlib.suppress(OSError):
+            record = Record(
+                *self.origin,
+                part=os.path.basename(self._partial),
+                inode=os.fstat(self._handle).st_ino,
+                boot=owner.boot,
+                written=add((), 0, self.size),
+                synced=synced,
+                owner=owner if mine else None,
+            )
+            _write(_record_path(self.path), dump(record))
+            self._record = record
+
+    def _forget(self) -> None:
+        if self._record is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(_record_path(self.path))
+            self._record = None
+
+
+def claim(path: str, mode: int, url: str) -> KeptPart | None:
+    """Take up the partial file of ``path``, if there is one of ``url`` that nobody works on.  Blocks.
+
+    :param path: the final path (absolute str).
+    :param mode: permission bits of the final file (int).
+    :param url: :func:`~aiodownload.storage.record.identity` of the URL (str).
+    """
+    record = _read(_record_path(path))
+    if record is None or not _is_free(record) or record.url != url:
+        return None
+    # The last byte is asked for again if all are there: the answer tells whether they still are the file.
+    held = min(record.held(me().boot), record.total - 1)
+    found = _seize(path, record)
+    if found is None:
+        return None
+    partial, handle = found
+    try:
+        state = os.fstat(handle)
+        usable = stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_ino == record.inode
+        if usable and 0 < held <= state.st_size:
+            os.ftruncate(handle, held)
+            os.lseek(handle, held, os.SEEK_SET)
+            return KeptPart.take_up(path, mode, partial, handle, record, held)
+    except OSError:
+        pass
+    os.close(handle)
+    _remove(partial, _record_path(path))
+    return None
+
+
+def sweep(folder: str, names: Iterable[str]) -> None:
+    """Remove partial files that dead processes have left in ``folder`` and no record speaks of.  Blocks.
+
+    :param names: what the folder holds.
+    """
+    names = list(names)
+    left = [name for name in names if (owner := _owner(name)) is not None and gone(owner)]
+    if left:
+        records = (_read(os.path.join(folder, name)) for name in names if name.endswith(RECORD))
+        spoken_of = {record.part for record in records if record is not None}
+        _remove(*(os.path.join(folder, name) for name in left if name not in spoken_of))
+
+
+def record_name(name: str) -> str:
+    """Return the name of the record for the file ``name``: ``.name.part.json``."""
+    return beside(name, RECORD)
+
+
+def _record_path(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, record_name(name))
+
+
+def _owner(name: str) -> Owner | None:
+    """Whose partial file that is, by its name; None if it is none."""
+    stem, ending = os.path.splitext(name)
+    if ending != _PART or not name.startswith("."):
+        return None
+    found = _MARK.search(stem)
+    return Owner.from_tag(found[1]) if found is not None else None
+
+
+_MARK = re.compile(rf"\.({TAG.pattern})(?:-[0-9a-f]{{8}})?$")
+
+
+def _tag() -> str:
+    """For a name that was never there before: an old record, here or in somebody's memory, does not mean this file."""
+    return f"{me().tag}-{os.urandom(4).hex()}"
+
+
+def _is_free(record: Record) -> bool:
+    return record.owner is None or gone(record.owner)
+
+
+def _make_way(path: str) -> bool:
+    """Whether a record may be written for ``path``: not where somebody else's speaks of bytes that are in work."""
+    record = _read(_record_path(path))
+    if record is None:
+        return True
+    if not _is_free(record):
+        return False
+    found = _seize(path, record)
+    if found is not None:
+        os.close(found[1])
+        _remove(found[0])
+    return True
+
+
+def _seize(path: str, record: Record) -> tuple[str, int] | None:
+    """Make the partial file of ``record`` one's own; return its path and descriptor, or None if it is gone."""
+    folder, name = os.path.split(path)
+    found = _MARK.search(os.path.splitext(record.part)[0])
+    # A record is no reason to touch any other file.
+    if found is None or record.part != partial_name(name, found[0][1:]):
+        return None
+    partial = os.path.join(folder, partial_name(name, _tag()))
+    try:
+        os.rename(os.path.join(folder, record.part), partial)
+    except OSError:
+        return None
+    try:
+        return partial, os.open(partial, os.O_RDWR | _NOFOLLOW)
+    except OSError:
+        _remove(partial)
+        return None
+
+
+def _read(path: str) -> Record | None:
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return parse(os.read(handle, LONGEST + 1)) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _write(path: str, data: bytes) -> None:
+    """Replace the record in one step; a torn one would be none.
+
+    :raises OSError: if that is not possible; nothing is left of it then.
+    """
+    folder, name = os.path.split(path)
+    draft = os.path.join(folder, partial_name(name.removeprefix(".")[:100], _tag()))
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NOFOLLOW, 0o600)
+    try:
+        try:
+            if os.write(handle, data) != len(data):
+                raise OSError("the record was not written whole")
+        finally:
+            os.close(handle)
+        os.replace(draft, path)
+    except BaseException:
+        _remove(draft)
+        raise
+
+
+def _remove(*paths: str) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

@@ -1,0 +1,268 @@
+"""A partial file by blocking calls: made beside its target, written, and renamed to it when it is whole.
+
+Run as a program, it does so for small bodies that come through its standard input, see :mod:`publisher`; which is
+why it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterable
+
+__all__ = ["ACTIONS", "MAX_NAME", "READY", "REPLY", "REQUEST", "Part", "PartError", "beside", "partial_name", "publish"]
+
+MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
+
+# While a body comes in over several trips, nobody else reads or writes half a file (curl CVE-2022-32207).  One that
+# makes a single trip has its final mode at once.
+_PRIVATE = 0o600
+_FLAGS = (
+    os.O_CREAT
+    | os.O_EXCL
+    | os.O_WRONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+ACTIONS = ("write", "finish", "rename to", "read")
+_WRITE, _FINISH, _RENAME, _READ = ACTIONS
+
+
+class PartError(Exception):
+    """The disk refused.
+
+    :param action: what was being done, one of :data:`ACTIONS`.
+    :param errno: the operating system's error number (int), or None: the size on disk is wrong.
+    """
+
+    def __init__(self, action: str, errno: int | None) -> None:
+        super().__init__(action, errno)
+        self.action = action
+        self.errno = errno
+
+
+class Part:
+    """The partial file of one body.  Its name is nobody else's: it holds the tag of the process that writes it.
+
+    :param path: the final path (absolute str).
+    :param mode: permission bits of the final file (int).
+    :param tag: tells :attr:`~aiodownload.storage.owner.Owner.tag` (str) of the process; asked when that is needed.
+    """
+
+    def __init__(self, path: str, mode: int, tag: Callable[[], str]) -> None:
+        self.path = path
+        self.size = 0
+        self._mode = mode
+        self._tag = tag
+        self._partial: str | None = None
+        self._handle: int | None = None
+        self._private = True
+
+    def append(self, chunks: Iterable[bytes | memoryview], *, whole: bool = False) -> None:
+        """Write ``chunks``; if nothing was written before, they may be the ``whole`` body.
+
+        :raises PartError: if the disk refuses.
+        """
+        try:
+            if self._handle is None:
+                self._private = not whole
+                self._handle, self._partial = _create(self.path, self._mode if whole else _PRIVATE, self._tag())
+            for chunk in chunks:
+                view = memoryview(chunk)
+                while view:
+                    written = os.write(self._handle, view)
+                    self.size += written
+                    view = view[written:]
+        except (OSError, ValueError) as error:
+            raise PartError(_WRITE, getattr(error, "errno", None)) from error
+
+    def publish(self) -> None:
+        """Compare the size on disk with the bytes counted; rename.
+
+        :raises PartError: if the disk refuses; the final path is then as it was.
+        """
+        if self._handle is None or self._partial is None:
+            raise PartError(_FINISH, None)
+        action = _FINISH
+        try:
+            if os.fstat(self._handle).st_size != self.size:
+                raise PartError(_FINISH, None)
+            if self._private and hasattr(os, "fchmod"):
+                os.fchmod(self._handle, self._mode)
+            handle, self._handle = self._handle, None
+            os.close(handle)  # its errors count
+            action = _RENAME
+            os.replace(self._partial, self.path)
+            self._partial = None
+        except OSError as error:
+            raise PartError(action, error.errno) from error
+
+    def discard(self) -> None:
+        """Leave nothing behind; nothing happens to a file that was published."""
+        self._close()
+        if self._partial is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._partial)
+            self._partial = None
+
+    def read_back(self, take: Callable[[bytes], object]) -> None:
+        """Give ``take`` all bytes that have been written, in order.
+
+        :raises PartError: if the disk refuses.
+        """
+        at = 0
+        try:
+            while self._handle is not None and at < self.size:
+                data = os.pread(self._handle, min(_PORTION, self.size - at), at)
+                if not data:
+                    raise PartError(_READ, None)
+                take(data)
+                at += len(data)
+        except OSError as error:
+            raise PartError(_READ, error.errno) from error
+
+    def _close(self) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._handle)
+            self._handle = None
+
+
+def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str) -> None:
+    """Write a whole body and publish it.
+
+    :raises PartError: if the disk refuses; nothing is left then.
+    """
+    part = Part(path, mode, lambda: tag)
+    try:
+        part.append(body, whole=True)
+        part.publish()
+    except BaseException:
+        part.discard()
+        raise
+
+
+def beside(name: str, ending: str) -> str:
+    """Return the name of a file that goes with the file ``name``: ``.name`` and the ending.
+
+    Never longer than a name may be.  A leading dot keeps it apart from every name that a URL can get.
+    """
+    plain = f".{name}{ending}"
+    if len(os.fsencode(plain)) <= MAX_NAME:
+        return plain
+    import hashlib  # seldom, and dear to the program that this file also is
+
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    head = os.fsencode(name)[: MAX_NAME - len(ending) - 18].decode("utf-8", "ignore")
+    return f".{head}-{digest}{ending}"
+
+
+def partial_name(name: str, tag: str) -> str:
+    """Return the name of the partial file for ``name`` that the process ``tag`` writes: ``.name.tag.part``."""
+    return beside(name, f".{tag}.part")
+
+
+def _create(path: str, mode: int, tag: str) -> tuple[int, str]:
+    """Make a partial file for ``path`` and the folders above it; return its descriptor and path."""
+    folder, name = os.path.split(path)
+    partial = os.path.join(folder, partial_name(name, tag))
+    for _ in range(8):
+        try:
+            return os.open(partial, _FLAGS, mode), partial
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+        except FileExistsError:  # this process works on the same path twice
+            partial = os.path.join(folder, partial_name(name, f"{tag}-{os.urandom(4).hex()}"))
+    return os.open(partial, _FLAGS, mode), partial
+
+
+# What goes through the socket.  Numbers are of this machine's byte order: both ends are on it.
+
+REQUEST = struct.Struct("=IIII")
+"""Before each body: number of the job, mode, bytes of the path, bytes of the body; then the path, then the body."""
+
+REPLY = struct.Struct("=IBi")
+"""For each job: its number, 0 if it was published or 1 + the index of the action that failed, the errno or -1."""
+
+READY = REPLY.pack(0, 0, 0)
+"""Sent once, when the program can take jobs."""
+
+_PORTION = 1 << 18
+_PATIENCE = 5000  # ms
+
+
+def serve(descriptor: int, tag: str) -> None:
+    """Publish what comes through a connected socket, until its other end is closed.
+
+    :param descriptor: of the socket (int), blocking.
+    :param tag: for the names of the partial files (str).
+    """
+    import select
+
+    parent = os.getppid()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    received = bytearray()
+    _send(descriptor, READY)
+    while True:
+        while not poll.poll(_PATIENCE):
+            if os.getppid() != parent:  # it is gone, and a child that it had forked keeps the socket open
+                return
+        data = os.read(descriptor, _PORTION)
+        if not data:
+            return
+        received += data
+        taken, replies = _do(memoryview(received), tag)
+        del received[:taken]
+        _send(descriptor, replies)
+
+
+def _do(received: memoryview, tag: str) -> tuple[int, bytes]:
+    """Do every job that is whole in ``received``; return the bytes that they took, and the replies."""
+    start, replies = 0, []
+    with received:
+        while start + REQUEST.size <= len(received):
+            number, mode, path_size, body_size = REQUEST.unpack_from(received, start)
+            path_at = start + REQUEST.size
+            body_at = path_at + path_size
+            end = body_at + body_size
+            if end > len(received):
+                break
+            with received[body_at:end] as body:
+                replies.append(_reply(number, os.fsdecode(bytes(received[path_at:body_at])), mode, body, tag))
+            start = end
+    return start, b"".join(replies)
+
+
+def _reply(number: int, path: str, mode: int, body: memoryview, tag: str) -> bytes:
+    try:
+        publish(path, mode, (body,), tag)
+    except PartError as error:
+        return REPLY.pack(number, 1 + ACTIONS.index(error.action), -1 if error.errno is None else error.errno)
+    return REPLY.pack(number, 0, 0)
+
+
+def _send(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def main() -> None:
+    """Serve at standard input, until the other end has no more to say."""
+    import signal
+
+    # It ends when its parent does, or when that says so: a signal to the whole group is for the parent, which may
+    # have files to finish.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the parent is gone
+        serve(sys.stdin.fileno(), sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Publisher: a process beside ours that writes and renames small files, so that the event loop is not held up.
+
+A file of some KiB is five short system calls.  In a thread, each of them is a turn at the interpreter's lock that is
+taken from the event loop, and thousands of files a second are spent on taking turns: a run over many small files is
+about a third slower.  The process takes each body through a socket, as it was received, and answers when the file has
+its final name.  Nothing rests on it: where it cannot start, ends early or does not answer, threads do the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from . import part
+from .owner import me
+from .part import ACTIONS, REPLY, REQUEST, PartError
+
+__all__ = ["Publisher", "PublisherError"]
+
+PROMPT = 0.25  # seconds without an answer after which it counts as slow, and threads work beside it
+# Seconds in which bodies are gathered for one trip: to wake the process costs more than to write a file.
+GATHER = 0.002
+_GRACE = 5.0  # seconds to end in, with nothing left to do
+_LARGEST_NUMBER = 0xFFFFFFFF
+_PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?")
+
+
+class PublisherError(Exception):
+    """The process has ended, and what became of the file is not known: publish it again."""
+
+
+class Publisher:
+    """The process, and the socket to it.  Made in a thread; all else is for the event loop.
+
+    :param loop: where its answers are waited for.
+    :raises OSError: if it cannot be started here.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        program = part.__file__ or ""
+        if os.name != "posix" or getattr(sys, "frozen", False) or not os.path.isfile(program):
+            raise OSError("there is no program to start")
+        if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # Python is a part of some other program
+            raise OSError(f"{sys.executable!r} may not be Python")
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 (the program is ours)
+                    [sys.executable, "-I", "-S", program, me().tag],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for us: it may have files to finish
+                )
+            except BaseException:
+                self._socket.close()
+                raise
+        self._socket.setblocking(False)
+        self._loop = loop
+        self._ready = False
+        self._gone = False
+        self._unheard = 0.0  # since when it owes an answer
+        self._number = 0
+        self._jobs: dict[int, tuple[asyncio.Future[None], str]] = {}
+        self._outbox: list[bytes] = []
+        self._unsent = memoryview(b"")
+        self._blocked = False
+        self._received = b""
+        self._changed: list[asyncio.Future[None]] = []
+
+    def attach(self) -> None:
+        """Begin to listen.
+
+        :raises NotImplementedError: if the loop cannot watch sockets.
+        """
+        self._loop.add_reader(self._socket, self._hear)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it takes jobs, and is not behind with its answers."""
+        return self._ready and not self._gone and (not self._jobs or self._loop.time() < self._unheard + PROMPT)
+
+    async def publish(self, path: str, mode: int, body: Iterable[bytes]) -> None:
+        """Have a whole body published.
+
+        :param path: the final path (absolute str).
+        :param mode: permission bits (int).
+        :raises PartError: if the disk refuses.
+        :raises PublisherError: if the process ended before it could answer.
+        """
+        if self._gone:
+            raise PublisherError
+        name, content = os.fsencode(path), b"".join(body)
+        self._number = number = self._number % _LARGEST_NUMBER + 1  # 0 is the one of READY
+        future: asyncio.Future[None] = self._loop.create_future()
+        if not self._jobs:
+            self._unheard = self._loop.time()
+        self._jobs[number] = future, path
+        if not self._outbox:
+            self._loop.call_later(GATHER, self._send)  # what else is finished by then goes along
+        self._outbox += (REQUEST.pack(number, mode, len(name), len(content)), name, content)
+        await future
+
+    async def settled(self, path: str) -> None:
+        """Wait until nothing is under way for ``path``, also if nobody waits for its answer any more."""
+        while any(path == other for _, other in self._jobs.values()):
+            await self._change()
+
+    async def idle(self) -> None:
+        """Wait until it owes no answer."""
+        while self._jobs:
+            await self._change()
+
+    def detach(self) -> None:
+        """Listen no more; jobs that are not answered are given up."""
+        if self._gone:
+            return
+        self._gone = True
+        with contextlib.suppress(OSError, ValueError, NotImplementedError):
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        jobs, self._jobs = self._jobs, {}
+        for future, _ in jobs.values():
+            if not future.done():
+                future.set_exception(PublisherError())
+        self._tell_change()
+
+    def end(self) -> None:
+        """Let the process end, and wait for that.  Blocks; for a thread, after :meth:`detach`."""
+        self._socket.close()
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _change(self) -> asyncio.Future[None]:
+        change: asyncio.Future[None] = self._loop.create_future()
+        self._changed.append(change)
+        return change
+
+    def _tell_change(self) -> None:
+        changed, self._changed = self._changed, []
+        for change in changed:
+            if not change.done():
+                change.set_result(None)
+
+    def _send(self) -> None:
+        if self._gone:
+            return
+        if not self._unsent:
+            self._unsent, self._outbox = memoryview(b"".join(self._outbox)), []
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.detach()
+            return
+        blocked = bool(self._unsent or self._outbox)
+        if blocked and not self._blocked:
+            self._loop.add_writer(self._socket, self._send)
+        elif self._blocked and not blocked:
+            self._loop.remove_writer(self._socket)
+        self._blocked = blocked
+
+    def _hear(self) -> None:
+        try:
+            data = self._socket.recv(1 << 16)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.detach()
+            return
+        self._unheard = self._loop.time()
+        data = self._received + data
+        whole = len(data) - len(data) % REPLY.size
+        self._received = data[whole:]
+        for number, failed, errno in REPLY.iter_unpack(data[:whole]):
+            if not number:
+                self._ready = True
+                continue
+            future, _ = self._jobs.pop(number)
+            if future.done():
+                continue
+            if failed:
+                future.set_exception(PartError(ACTIONS[failed - 1], None if errno < 0 else errno))
+            else:
+                future.set_result(None)
+        if self._changed:
+            self._tell_change()

@@ -1,0 +1,486 @@
+"""The process for small files: it publishes as a thread would, and nothing is lost when it dies or lags."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from servers import FaultServer, ok
+
+import aiodownload
+from aiodownload import DiskError
+from aiodownload.storage import disk as disk_module
+from aiodownload.storage import part, publisher
+from aiodownload.storage.disk import SMALL, Disk
+from aiodownload.storage.owner import me
+from aiodownload.storage.part import READY, REPLY, REQUEST, PartError
+from aiodownload.storage.partial import PartialFile
+from aiodownload.storage.publisher import Publisher, PublisherError
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the process for small files needs POSIX")
+
+TAG = "tag"  # of the process that the program works for
+BOUND = 10  # seconds after which a wait has failed
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition on the event loop."""
+    async with asyncio.timeout(BOUND):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest_asyncio.fixture
+async def process() -> AsyncIterator[Publisher]:
+    """A publisher that takes jobs."""
+    made = await asyncio.to_thread(Publisher, asyncio.get_running_loop())
+    made.attach()
+    await until(lambda: made.prompt)
+    yield made
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(made._process.pid, signal.SIGCONT)
+    made.detach()
+    await asyncio.to_thread(made.end)
+
+
+@pytest_asyncio.fixture
+async def disk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Disk]:
+    """Disk threads that start the process with the first small body."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    threads = Disk()
+    yield threads
+    await threads.close()
+
+
+async def started(disk: Disk) -> Publisher:
+    """The process of these disk threads, once it takes jobs."""
+    await until(lambda: disk.publisher(1))
+    assert disk._publisher is not None
+    return disk._publisher
+
+
+def children() -> set[str]:
+    """The ids of our child processes, those included that have ended and were not waited for."""
+    found = set()
+    for stat_file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat_file.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(stat_file.parent.name)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Every test ends the processes that it started, and waits for them."""
+    before = children()
+    yield
+    assert children() <= before
+
+
+def names(folder: Path) -> list[str]:
+    """Every file below ``folder``, as paths relative to it."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+async def test_publishes_many_bodies_side_by_side(process: Publisher, tmp_path: Path) -> None:
+    """Each body is under its own name, in folders that were not there, in pieces or empty, and nothing else is left."""
+    bodies = {f"h/{index % 7}/é{index}": [bytes([index]) * 99, b"", b"z" * index] for index in range(200)}
+    await asyncio.gather(
+        *(process.publish(str(tmp_path / name), 0o644, body) for name, body in bodies.items()),
+        process.publish(str(tmp_path / "empty"), 0o600, ()),
+    )
+    found = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
+    assert found == {name: b"".join(body) for name, body in bodies.items()} | {"empty": b""}
+    assert stat.S_IMODE((tmp_path / "empty").stat().st_mode) == 0o600
+
+
+async def test_more_than_the_socket_holds(process: Publisher, tmp_path: Path) -> None:
+    """Bodies wait in memory while the process does not read, and all arrive when it does."""
+    os.kill(process._process.pid, signal.SIGSTOP)
+    tasks = [
+        asyncio.ensure_future(process.publish(str(tmp_path / f"{index}"), 0o644, [bytes([index]) * SMALL]))
+        for index in range(40)
+    ]
+    await until(lambda: process._blocked)
+    assert not any(task.done() for task in tasks)
+    os.kill(process._process.pid, signal.SIGCONT)
+    await asyncio.wait_for(asyncio.gather(*tasks), BOUND)
+    assert [(tmp_path / f"{index}").read_bytes() for index in range(40)] == [bytes([i]) * SMALL for i in range(40)]
+
+
+async def test_replaces_an_old_file(process: Publisher, tmp_path: Path) -> None:
+    """The new body takes the place of the old one."""
+    (tmp_path / "f").write_bytes(b"old and longer")
+    await process.publish(str(tmp_path / "f"), 0o644, [b"new"])
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+async def test_a_partial_file_of_somebody_else_is_not_touched(process: Publisher, tmp_path: Path) -> None:
+    """The process uses another name then."""
+    theirs = part.partial_name("f", me().tag)
+    (tmp_path / theirs).write_bytes(b"theirs")
+    await process.publish(str(tmp_path / "f"), 0o644, [b"ours"])
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {theirs: b"theirs", "f": b"ours"}
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "action"),
+    [
+        (lambda home: (home / "h").write_bytes(b"a file"), errno.ENOTDIR, "write"),
+        (lambda home: (home / "h" / "f").mkdir(parents=True), errno.EISDIR, "rename to"),
+    ],
+)
+async def test_a_refusal_has_its_reason(
+    process: Publisher, tmp_path: Path, make: Callable[[Path], object], code: int, action: str
+) -> None:
+    """What the disk says comes back, nothing is left behind, and the next file is none the worse."""
+    make(tmp_path)
+    before = names(tmp_path)
+    with pytest.raises(PartError) as caught:
+        await process.publish(str(tmp_path / "h" / "f"), 0o644, [b"x"])
+    assert (caught.value.errno, caught.value.action) == (code, action)
+    assert names(tmp_path) == before
+    await process.publish(str(tmp_path / "g"), 0o644, [b"x"])
+
+
+async def test_a_refusal_is_a_disk_error(disk: Disk, tmp_path: Path) -> None:
+    """The sink says it as it would of a thread."""
+    await started(disk)
+    (tmp_path / "h").write_bytes(b"a file")
+    sink = PartialFile(disk, str(tmp_path / "h" / "f"), 0o644)
+    await sink.write(b"x")
+    with pytest.raises(DiskError, match=r"cannot write '.*h/f'") as caught:
+        await sink.commit()
+    await sink.abandon()
+    assert caught.value.reason == "ENOTDIR"
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL])
+async def test_small_bodies_go_to_it(disk: Disk, tmp_path: Path, size: int) -> None:
+    """A body up to the limit makes no trip to a thread."""
+    process = await started(disk)
+    sink = PartialFile(disk, str(tmp_path / "f"), 0o640)
+    await sink.write(b"x" * size)
+    before = process._number
+    assert await sink.commit() == size
+    assert process._number == before + 1
+    assert (tmp_path / "f").read_bytes() == b"x" * size
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640
+
+
+async def test_larger_bodies_go_to_threads(disk: Disk, tmp_path: Path) -> None:
+    """One byte more, and a thread writes it."""
+    process = await started(disk)
+    sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
+    await sink.write(b"x" * (SMALL + 1))
+    assert await sink.commit() == SMALL + 1
+    assert process._number == 0
+
+
+async def test_the_work_of_a_process_that_died_is_done_again(disk: Disk, tmp_path: Path) -> None:
+    """Killed with jobs in hand: each file is there in the end, and later ones are written by threads."""
+    process = await started(disk)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    sinks = [PartialFile(disk, str(tmp_path / f"{index}"), 0o644) for index in range(20)]
+    for index, sink in enumerate(sinks):
+        await sink.write(bytes([index]) * 10_000)
+    tasks = [asyncio.ensure_future(sink.commit()) for sink in sinks]
+    await until(lambda: len(process._jobs) == 20)
+    os.kill(process._process.pid, signal.SIGKILL)
+    assert await asyncio.wait_for(asyncio.gather(*tasks), BOUND) == [10_000] * 20
+    assert names(tmp_path) == sorted(f"{index}" for index in range(20))
+    assert all((tmp_path / f"{index}").read_bytes() == bytes([index]) * 10_000 for index in range(20))
+    assert disk.publisher(1) is None
+    with pytest.raises(PublisherError):
+        await process.publish(str(tmp_path / "late"), 0o644, [b"x"])
+
+
+async def test_one_that_dies_before_it_is_sent_anything(process: Publisher, tmp_path: Path) -> None:
+    """A broken pipe is found out at the first body."""
+    process._loop.remove_reader(process._socket)
+    os.kill(process._process.pid, signal.SIGKILL)
+    await asyncio.to_thread(process._process.wait)
+    with pytest.raises(PublisherError):
+        await process.publish(str(tmp_path / "f"), 0o644, [b"x"])
+
+
+async def test_threads_work_beside_one_that_lags(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer for a while, no more is given to it; what it has is done when it goes on."""
+    monkeypatch.setattr(publisher, "PROMPT", 0.05)
+    process = await started(disk)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    held = PartialFile(disk, str(tmp_path / "held"), 0o644)
+    await held.write(b"held")
+    task = asyncio.ensure_future(held.commit())
+    await until(lambda: process._jobs and disk.publisher(1) is None)
+    sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
+    await sink.write(b"x")
+    assert await asyncio.wait_for(sink.commit(), BOUND) == 1
+    assert names(tmp_path) == ["f"]
+    os.kill(process._process.pid, signal.SIGCONT)
+    assert await asyncio.wait_for(task, BOUND) == 4
+    assert disk.publisher(1) is process
+
+
+async def test_an_abandon_waits_for_what_is_under_way(disk: Disk, tmp_path: Path) -> None:
+    """A commit that is cancelled: when abandon returns, the file is whole under its name or nothing is there."""
+    process = await started(disk)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
+    await sink.write(b"whole")
+    task = asyncio.ensure_future(sink.commit())
+    await until(lambda: process._jobs)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    abandoning = asyncio.ensure_future(sink.abandon())
+    await asyncio.wait([abandoning], timeout=0.05)
+    assert not abandoning.done()
+    os.kill(process._process.pid, signal.SIGCONT)
+    await asyncio.wait_for(abandoning, BOUND)
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"f": b"whole"}
+
+
+async def test_close_waits_for_what_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing the disk lets the process finish what it has, and ends it."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    disk = Disk()
+    process = await started(disk)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    task = asyncio.ensure_future(process.publish(str(tmp_path / "f"), 0o644, [b"whole"]))
+    await until(lambda: process._jobs)
+    task.cancel()
+    closing = asyncio.ensure_future(disk.close())
+    await asyncio.wait([closing], timeout=0.05)
+    assert not closing.done()
+    os.kill(process._process.pid, signal.SIGCONT)
+    await asyncio.wait_for(closing, BOUND)
+    assert (tmp_path / "f").read_bytes() == b"whole"
+    assert process._process.returncode == 0
+
+
+async def test_close_right_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has not yet said a word is ended as well."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    disk = Disk()
+    assert disk.publisher(1) is None
+    await asyncio.wait_for(disk.close(), BOUND)
+    assert disk._publisher is not None
+    assert disk._publisher._process.returncode is not None
+    assert disk.publisher(1) is None
+
+
+async def test_one_that_does_not_end_is_killed(process: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped for good and with nothing to do: it is not waited for."""
+    monkeypatch.setattr(publisher, "_GRACE", 0.05)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    process.detach()
+    await asyncio.to_thread(process.end)
+    assert process._process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda monkeypatch: monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi"),
+        lambda monkeypatch: monkeypatch.setattr(sys, "executable", ""),
+        lambda monkeypatch: monkeypatch.setattr(sys, "executable", "/nowhere/python3"),
+        lambda monkeypatch: monkeypatch.setattr(sys, "frozen", True, raising=False),
+        lambda monkeypatch: monkeypatch.setattr(part, "__file__", "/nowhere/archive.zip/part.py"),
+        lambda monkeypatch: monkeypatch.setattr(os, "name", "nt"),
+    ],
+    ids=["embedded", "unknown", "missing", "frozen", "zipped", "windows"],
+)
+async def test_where_it_cannot_start_threads_do_the_work(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """Nobody notices, and no second start is tried."""
+    with monkeypatch.context() as patch:
+        spoil(patch)
+        assert disk.publisher(1) is None
+        assert disk._starting is not None
+        await disk._starting
+    for name in ("a", "b"):
+        sink = PartialFile(disk, str(tmp_path / name), 0o644)
+        await sink.write(b"x")
+        assert await sink.commit() == 1
+    assert disk._publisher is None
+
+
+async def test_a_program_that_ends_at_once(disk: Disk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A Python that cannot run it: threads do the work."""
+    program = tmp_path / "part.py"
+    program.write_text("raise SystemExit(3)")
+    monkeypatch.setattr(part, "__file__", str(program))
+    assert disk.publisher(1) is None
+    await until(lambda: disk._publisher and disk._publisher._gone)
+    assert disk.publisher(1) is None
+
+
+async def test_a_loop_that_cannot_watch_sockets(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows' own event loop: no process is used, and the one that was started is ended."""
+    loop = asyncio.get_running_loop()
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "add_reader", refuse)
+        assert disk.publisher(1) is None
+        assert disk._starting is not None
+        await disk._starting
+    assert disk.publisher(1) is None
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+async def test_signals_to_the_group_are_for_us(process: Publisher, tmp_path: Path, name: str) -> None:
+    """Ctrl-C, a closed terminal or a service manager does not end it under our hands."""
+    os.kill(process._process.pid, getattr(signal, name))
+    await process.publish(str(tmp_path / "f"), 0o644, [b"x"])
+    assert os.getpgid(process._process.pid) != os.getpgid(0)
+
+
+def test_it_ends_when_we_are_killed(tmp_path: Path) -> None:
+    """No process is left over, and no half file."""
+    program = (
+        "import asyncio, os, signal, sys\n"
+        "from aiodownload.storage.publisher import Publisher\n"
+        "async def main():\n"
+        "    process = Publisher(asyncio.get_running_loop())\n"
+        "    process.attach()\n"
+        "    while not process.prompt: await asyncio.sleep(0.001)\n"
+        "    await process.publish(sys.argv[1], 0o644, [b'x'])\n"
+        "    print(process._process.pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "f")], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == -signal.SIGKILL
+    child = int(done.stdout)
+    for _ in range(1000):
+        try:
+            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            break
+        if state == "Z":  # nobody here collects it; its own work is over
+            break
+        threading.Event().wait(0.01)
+    else:
+        raise AssertionError("the process goes on")
+    assert names(tmp_path) == ["f"]
+
+
+@pytest.fixture
+def line() -> Iterator[socket.socket]:
+    """The other end of the program, which runs in a thread."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(BOUND)
+    thread = threading.Thread(target=part.serve, args=(theirs.fileno(), TAG), name="program")
+    thread.start()
+    assert ours.recv(REPLY.size) == READY
+    yield ours
+    ours.close()
+    thread.join(BOUND)
+    assert not thread.is_alive()
+    theirs.close()
+
+
+def request(number: int, path: Path, body: bytes, mode: int = 0o644) -> bytes:
+    """What is sent for one job."""
+    name = os.fsencode(path)
+    return REQUEST.pack(number, mode, len(name), len(body)) + name + body
+
+
+def test_the_program_takes_jobs_in_any_portions(line: socket.socket, tmp_path: Path) -> None:
+    """Byte by byte, or several at once: an answer for each whole job, in order."""
+    for byte in request(7, tmp_path / "a", b"first"):
+        line.send(bytes([byte]))
+    assert REPLY.unpack(line.recv(REPLY.size, socket.MSG_WAITALL)) == (7, 0, 0)
+    line.sendall(request(8, tmp_path / "b", b"") + request(9, tmp_path / "a" / "c", b"x") + request(10, tmp_path, b""))
+    replies = line.recv(3 * REPLY.size, socket.MSG_WAITALL)
+    assert list(REPLY.iter_unpack(replies)) == [
+        (8, 0, 0),
+        (9, 1, errno.ENOTDIR),
+        (10, 3, errno.EISDIR),
+    ]
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"a": b"first", "b": b""}
+
+
+def test_the_program_forgets_half_a_job(tmp_path: Path) -> None:
+    """What was cut when the other end died makes no file."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(request(1, tmp_path / "whole", b"x") + request(2, tmp_path / "cut", b"0123456789")[:-1])
+        ours.shutdown(socket.SHUT_WR)
+        part.serve(theirs.fileno(), TAG)
+    assert names(tmp_path) == ["whole"]
+
+
+def test_the_program_ends_when_its_parent_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked child of ours may keep the other end open; the program looks who its parent is."""
+    parents = iter([41, 41, 1])
+    monkeypatch.setattr(part, "_PATIENCE", 1)
+    monkeypatch.setattr(part.os, "getppid", lambda: next(parents))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        part.serve(theirs.fileno(), TAG)
+        assert ours.recv(99) == READY
+
+
+def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What users see: every file right, whoever wrote it, and the process gone at the end."""
+    wanted = {f"/{index}.bin": bytes([index % 256]) * (index * 7) for index in range(700)}
+    for path, body in wanted.items():
+        server.on(path, ok(body))
+    given: list[str] = []
+    publish = Publisher.publish
+
+    async def noted(self: Publisher, path: str, *rest: Any) -> None:
+        given.append(path)
+        await publish(self, path, *rest)
+
+    monkeypatch.setattr(Publisher, "publish", noted)
+    download = aiodownload.AioDownload(
+        download_strategy=aiodownload.DownloadStrategy(home=home),
+        request_strategy=aiodownload.RequestStrategy(concurrent=8),
+    )
+    bundles = aiodownload.swarm([server.url(path) for path in wanted], download)
+    assert all(bundle.ok for bundle in bundles)
+    assert [Path(bundle.file_path or "").read_bytes() for bundle in bundles] == list(wanted.values())
+    assert len(names(home)) == 700
+    assert given
+
+
+def test_a_swarm_whose_process_is_killed(server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again and again it is killed at its work, and every file is right."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    wanted = {f"/{index}.bin": bytes([index % 256]) * 9000 for index in range(300)}
+    for path, body in wanted.items():
+        server.on(path, ok(body))
+    publish = Publisher.publish
+
+    async def murderous(self: Publisher, path: str, *rest: Any) -> None:
+        if self._number == 20:
+            asyncio.get_running_loop().call_later(0.001, os.kill, self._process.pid, signal.SIGKILL)
+        await publish(self, path, *rest)
+
+    monkeypatch.setattr(Publisher, "publish", murderous)
+    download = aiodownload.AioDownload(
+        download_strategy=aiodownload.DownloadStrategy(home=home),
+        request_strategy=aiodownload.RequestStrategy(concurrent=8),
+    )
+    bundles = aiodownload.swarm([server.url(path) for path in wanted], download)
+    assert [Path(bundle.file_path or "").read_bytes() for bundle in bundles] == list(wanted.values())
