@@ -15,13 +15,15 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``live``           what is open while it is entered, shared by all its runs
 ``run``            one call: read, start, wait, settle
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
-``attempt``        one try: ask, follow, judge, receive
+``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
 ``dispatcher``     the schedule and its clock
+``recorder``       the journal as a run sees it
 ``request/``       HOW TO ASK: decisions; no files, no clock, no sockets
 ``storage/``       WHAT TO KEEP: the only place that touches downloaded files
 ``observers/``     who watches
 ``source``         the caller's input as bundles
+``journal``        what became of every URL, in SQLite
 ``events, bundle, errors, checksums, checks, redact``  the words that all of them use
 =================  ====================================================================
 """
@@ -44,6 +46,7 @@ from .errors import (
     DownloadError,
     HomeError,
     InvalidURLError,
+    JournalError,
     MissingExtraError,
     PathError,
     ProtocolError,
@@ -60,6 +63,7 @@ from .errors import (
     UsageError,
 )
 from .events import Attempted, Event, Observer, RetryScheduled, Settled
+from .journal import Journal
 from .request.strategy import BackOff, Lenient, RequestStrategy
 from .storage.strategy import DownloadStrategy
 
@@ -81,6 +85,8 @@ __all__ = [
     "Event",
     "HomeError",
     "InvalidURLError",
+    "Journal",
+    "JournalError",
     "Lenient",
     "MissingExtraError",
     "Observer",

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TypeAlias
 
-from .attempt import bug
 from .bundle import AioDownloadBundle, Status, Verified
 from .errors import DownloadError, PathError
+from .exchange import bug
+from .recorder import Recorder, Registered, confirm
 from .seen import Record, Seen
 from .storage.digests import agrees
-from .storage.placement import find, safe_path, sideways, survey
+from .storage.placement import TURNS, find, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 
@@ -24,7 +25,6 @@ _log = logging.getLogger("aiodownload")
 
 _TAKEN = "another URL of this run is written there, a folder has that name, or a file stands where a folder should be"
 TRUSTED = 1024  # characters; a longer path is looked at again
-_TURNS = 64  # other names to try before a path is given up
 
 
 class Candidate:
@@ -40,7 +40,19 @@ class Candidate:
     FOLLOW = "follow"
     SETTLED = "settled"
 
-    __slots__ = ("asked", "bundle", "identity", "key", "leader", "parent", "path", "turn", "verdict", "wanted")
+    __slots__ = (
+        "asked",
+        "bundle",
+        "identity",
+        "key",
+        "leader",
+        "parent",
+        "path",
+        "registered",
+        "turn",
+        "verdict",
+        "wanted",
+    )
 
     def __init__(self, bundle: AioDownloadBundle) -> None:
         self.bundle = bundle
@@ -53,6 +65,7 @@ class Candidate:
         self.turn = 0
         self.verdict = ""
         self.leader: Candidate | None = None
+        self.registered: Registered | None = None  # while its row in the journal waits for its outcome
 
     @property
     def detour(self) -> str:
@@ -67,10 +80,12 @@ class Admission:
     """Finds a place for each bundle of one run, and the bundles that were there before.
 
     :param workspace: threads, home, and the paths in use.
+    :param recorder: the journal, or None.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, recorder: Recorder | None = None) -> None:
         self._workspace = workspace
+        self._recorder = recorder
         self._strategy: DownloadStrategy = workspace.strategy
         self._fold: Callable[[str], str] = str  # until home is known: as spelled
         self._seen = Seen()
@@ -83,10 +98,16 @@ class Admission:
 
         :raises StrategyError: for a bug in ``get_file_path``.
         :raises HomeError: if the folder for the files cannot be used.
+        :raises JournalError: if the journal cannot be written.
         """
         if not reads_by_itself(self._strategy):
             self._fold = (await self._workspace.home()).folded
         waiting = [candidate for candidate in candidates if self._prepare(candidate)]
+        if self._recorder is not None:
+            recalled = await self._recall(waiting)
+            waiting = [candidate for candidate in waiting if self._same_before(candidate, recalled) is not False]
+            await self._enlist([one for one in candidates if one.leader is None and not one.bundle.ok], self._recorder)
+            waiting = [candidate for candidate in waiting if not candidate.verdict]
         while waiting:
             await self._survey(waiting)
             recalled = await self._recall(waiting)
@@ -106,6 +127,32 @@ class Admission:
         if self._objects.get(id(candidate.bundle)) is candidate:
             del self._objects[id(candidate.bundle)]
         candidate.bundle._checked = None  # a parsed URL per result would double what a swarm keeps
+
+    async def _enlist(self, candidates: Sequence[Candidate], recorder: Recorder) -> None:
+        """Give each its row in the journal, and settle those whose files it knows."""
+        decisions = await recorder.enlist([(candidate.bundle, candidate.path) for candidate in candidates])
+        for candidate, decision in zip(candidates, decisions, strict=True):
+            bundle, file = candidate.bundle, decision.file
+            if candidate.verdict:  # it has no place, and so its outcome
+                candidate.registered = decision.registered
+                continue
+            digests = set(bundle.digest)
+            proven = file is None or digests <= set(file.digest)
+            if decision.settled and file is not None and not proven:
+                proven = await self._workspace.disk.run(agrees, file.path, bundle._digests)
+            if decision.settled and proven:
+                if file is not None:
+                    confirm(bundle, file)
+                    bundle.verified = Verified.DIGEST if digests else bundle.verified
+                    self._set_path(candidate, file.path)
+                else:
+                    bundle._file_path, bundle.status = candidate.path, Status.CACHED
+                self._remember(candidate)
+                candidate.verdict = Candidate.SETTLED
+                continue
+            candidate.registered = decision.registered
+            bundle._condition = file if proven else None
+            recorder.announce(bundle, decision.registered)
 
     def overflows(self) -> bool:
         """Whether memory is full of outcomes; if so, some are chosen, and :meth:`spill` must follow."""
@@ -213,6 +260,7 @@ class Admission:
             if record is None and name not in recalled and self._seen.may_be_spilled(name):
                 return True  # it stepped aside to a path that has not been asked for yet
             if record is not None and record[0] == candidate.identity:
+                self._unregister(candidate)
                 candidate.bundle._take_results(record[1])
                 candidate.verdict = Candidate.SETTLED
                 return False
@@ -231,6 +279,9 @@ class Admission:
         for candidate, file in zip(candidates, found, strict=True):
             if file is not None:
                 bundle = candidate.bundle
+                known = candidate.registered.known if candidate.registered is not None else None
+                if known is not None and known.publication is not None and known.publication.file.size != file.size:
+                    continue  # it is not what was published there
                 if bundle._digests:
                     if not await self._workspace.disk.run(agrees, file.path, bundle._digests):
                         continue
@@ -246,7 +297,7 @@ class Admission:
         :param taken: the depth at which its path is taken.
         """
         candidate.turn += 1
-        if candidate.bundle._given_path is not None or candidate.turn > _TURNS:
+        if candidate.bundle._given_path is not None or candidate.turn > TURNS:
             return self._fail(candidate, PathError(candidate.path, _TAKEN))
         if taken == 0:
             path = sideways(candidate.wanted, 0, candidate.turn)
@@ -264,8 +315,13 @@ class Admission:
 
     def _follow(self, candidate: Candidate, leader: Candidate) -> bool:
         candidate.leader = leader
+        self._unregister(candidate)
         candidate.verdict = Candidate.FOLLOW
         return False
+
+    def _unregister(self, candidate: Candidate) -> None:
+        """Its row in the journal is that of another, which is the same request."""
+        candidate.registered = candidate.bundle._publishing = None
 
     def _fail(self, candidate: Candidate, error: DownloadError) -> bool:
         bundle = candidate.bundle
@@ -277,11 +333,11 @@ class Admission:
 
 
 def _identity(url: str, bundle: AioDownloadBundle) -> bytes:
-    """What makes two bundles the same request: URL, form data, headers, and what must come of it."""
-    if not bundle.headers and not bundle.params and not bundle._digests:
+    """What makes two bundles the same request: URL, form data, headers, where else, and what must come of it."""
+    if not bundle.headers and not bundle.params and not bundle._digests and not bundle.mirrors:
         return blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     headers = "\n".join(f"{name.lower()}:{value}" for name, value in sorted(bundle.headers.items()))
-    text = f"{url}\n{headers}\n{bundle.digest}\n".encode("utf-8", "surrogatepass")
+    text = f"{url}\n{headers}\n{bundle.digest}\n{bundle.mirrors}\n".encode("utf-8", "surrogatepass")
     return blake2b(text + (bundle._form() or b""), digest_size=16).digest()
 
 

@@ -82,6 +82,8 @@ class AioDownloadBundle:
         follow a redirect to another origin (RFC 9110 section 15.4).
     :param digest: what the file's bytes must come to: ``"sha256:<hex>"``, with any algorithm of hashlib, or several of
         these.  Checked before the file gets its final name.
+    :param mirrors: further URLs of the same bytes (str or :class:`yarl.URL`).  A try that fails goes to the next of
+        them at once.  They get none of ``headers``, unless they have the origin of ``url``, and no form data.
     :param file_path: where the file goes (str or path-like), relative to ``home`` or absolute; without it
         :meth:`DownloadStrategy.get_file_path` decides.
     :raises ConfigurationError: for params or headers that cannot be sent, or a digest that is none.
@@ -101,6 +103,7 @@ class AioDownloadBundle:
         *,
         headers: Mapping[str, str] | None = None,
         digest: str | Iterable[str] | None = None,
+        mirrors: Iterable[str | URL] = (),
         file_path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.url: str = url if isinstance(url, str) else str(url)
@@ -113,6 +116,7 @@ class AioDownloadBundle:
         if params:
             form(params)
         self._digests = given(digest)
+        self.mirrors: tuple[str, ...] = _checked_mirrors(mirrors, params) if mirrors else ()
         self._given_path = _checked_path(file_path)
         self._start_afresh()
 
@@ -130,6 +134,10 @@ class AioDownloadBundle:
         self.elapsed = 0.0
         self._mismatched = False  # whether a body has not had the checksum that it should have
         self._kept = False  # whether an earlier try may have left bytes to go on with
+        self._publishing: Callable[[Any], None] | None = None  # notes in the journal what is about to be published
+        self._condition: Any = None  # journal.Publication of a file that only has to be confirmed
+        self._sources: list[Any] | None = None  # attempt.Source, while there are mirrors
+        self._rounds = 0  # tries of each of them
         self._delivery: Any = None  # storage.delivery.Delivery while a response is in hand
 
     def _results(self) -> tuple[Any, ...]:
@@ -172,7 +180,7 @@ class AioDownloadBundle:
         return f"<AioDownloadBundle {redact(self.url)!r} {self.status.name}{error}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_delivery": None}
+        return {**self.__dict__, "_delivery": None, "_publishing": None}
 
     def _parse(self) -> URL:
         """Return the URL as the one parser reads it, without its fragment.
@@ -180,27 +188,34 @@ class AioDownloadBundle:
         :raises InvalidURLError: if it is no http(s) URL.
         """
         if self._checked is None or self._checked[0] != self.url:
-            self._checked = (self.url, _checked_url(self._as_yarl(), self.url))
+            given = self._parsed[1] if self._parsed is not None and self._parsed[0] == self.url else None
+            self._checked = (self.url, parsed(self.url, given))
         return self._checked[1]
-
-    def _as_yarl(self) -> URL:
-        if self._parsed is not None and self._parsed[0] == self.url:
-            return self._parsed[1]
-        text = self.url.strip(" \t\r\n")
-        if not text:
-            raise InvalidURLError(self.url, "it is empty; give an http(s) URL")
-        if _CONTROL.search(text):
-            raise InvalidURLError(self.url, "it holds a control character; percent-encode it or take it out")
-        if _BAD_AUTHORITY.match(text):
-            raise InvalidURLError(self.url, "its host part holds a backslash; use /")
-        try:
-            return URL(text)
-        except (ValueError, IndexError) as error:  # yarl raises the second for "http://[]@"
-            raise InvalidURLError(self.url, _parser_words(error)) from None
 
     def _form(self) -> bytes | None:
         """The body of the POST, or None for a GET."""
         return form(self.params) if self.params else None
+
+
+def parsed(url: str, given: URL | None = None) -> URL:
+    """Return ``url`` as the one parser reads it, without its fragment.
+
+    :param given: what the caller has parsed already, or None.
+    :raises InvalidURLError: if it is no http(s) URL.
+    """
+    if given is not None:
+        return _checked_url(given, url)
+    text = url.strip(" \t\r\n")
+    if not text:
+        raise InvalidURLError(url, "it is empty; give an http(s) URL")
+    if _CONTROL.search(text):
+        raise InvalidURLError(url, "it holds a control character; percent-encode it or take it out")
+    if _BAD_AUTHORITY.match(text):
+        raise InvalidURLError(url, "its host part holds a backslash; use /")
+    try:
+        return _checked_url(URL(text), url)
+    except (ValueError, IndexError) as error:  # yarl raises the second for "http://[]@"
+        raise InvalidURLError(url, _parser_words(error)) from None
 
 
 def _parser_words(error: Exception) -> str:
@@ -236,6 +251,18 @@ def _checked_path(path: object) -> str | None:
     if not isinstance(text, str):
         raise ConfigurationError(f"file_path must be a str or a path of str, not {path!r}")
     return text
+
+
+def _checked_mirrors(mirrors: object, params: object) -> tuple[str, ...]:
+    if isinstance(mirrors, (str, bytes, URL)) or not isinstance(mirrors, Iterable):
+        raise ConfigurationError(f"mirrors must be a list of URLs, not {type(mirrors).__name__}")
+    texts = tuple(str(one) if isinstance(one, (str, URL)) else one for one in mirrors)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigurationError(f"mirrors must be URLs, not {text!r}")
+    if texts and params:
+        raise ConfigurationError("mirrors do not go with params: form data is for one server only")
+    return texts
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,12 +1,12 @@
-"""The command line: ``get`` and ``demo`` (extra ``cli``)."""
+"""The command line: ``get``, ``retry`` and ``demo`` (extra ``cli``)."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 import click
 from rich.console import Console
@@ -15,9 +15,12 @@ from ._version import __version__
 from .api import each
 from .bundle import AioDownloadBundle, Status
 from .download import AioDownload
-from .errors import AioDownloadError, ConfigurationError, HomeError
+from .errors import AioDownloadError, ConfigurationError, JournalError
+from .journal import Journal, Unfinished
 from .redact import printable, redact
 from .request.strategy import BackOff, Lenient, RequestSettings, RequestStrategy
+from .storage.paths import is_below
+from .storage.placement import safe_path
 from .storage.strategy import DownloadStrategy
 
 __all__ = ["command"]
@@ -25,6 +28,53 @@ __all__ = ["command"]
 ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 STRATEGIES: dict[str, type[Lenient] | type[BackOff]] = {"lenient": Lenient, "backoff": BackOff}
+
+
+Command: TypeAlias = Callable[..., Any]
+
+HOW_TO_ASK = (
+    click.option(
+        "--strategy",
+        type=click.Choice(sorted(STRATEGIES)),
+        default="lenient",
+        show_default=True,
+        help="How to ask: lenient waits 60 s between tries, backoff 0.5, 1, 2, 4 ... 60 s.",
+    ),
+    click.option("--concurrent", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 2]"),
+    click.option(
+        "--max-attempts",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Tries per URL in total.  [default: 5, backoff 10]",
+    ),
+    click.option(
+        "--timeout", type=float, metavar="SECONDS", help="Longest silence before a try is given up.  [default: 60]"
+    ),
+    click.option(
+        "--max-retry-after",
+        type=float,
+        metavar="SECONDS",
+        help="Longest wait that a server may ask for.  [default: 3600]",
+    ),
+)
+
+WHAT_TO_KEEP = (
+    click.option(
+        "--max-bytes", type=click.IntRange(min=0), metavar="N", help="Most bytes of one file.  [default: no limit]"
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object per settled URL on standard output."),
+)
+
+
+def _options(options: Iterable[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Options that several commands have, in the order in which they are shown."""
+
+    def add(function: Command) -> Command:
+        for option in reversed(tuple(options)):
+            function = option(function)
+        return function
+
+    return add
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,27 +97,14 @@ def command() -> None:
     "-o", "--output", "home", type=click.Path(file_okay=False, path_type=Path), default=Path(), metavar="DIR",
     help="Folder for the files, made if missing.  [default: the current directory]",
 )  # fmt: skip
-@click.option(
-    "--strategy", type=click.Choice(sorted(STRATEGIES)), default="lenient", show_default=True,
-    help="How to ask: lenient waits 60 s between tries, backoff 0.5, 1, 2, 4 ... 60 s.",
-)  # fmt: skip
-@click.option("--concurrent", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 2]")
-@click.option(
-    "--max-attempts", type=click.IntRange(min=0), metavar="N",
-    help="Tries per URL in total.  [default: 5, backoff 10]",
-)  # fmt: skip
-@click.option(
-    "--timeout", type=float, metavar="SECONDS", help="Longest silence before a try is given up.  [default: 60]"
-)
-@click.option(
-    "--max-retry-after", type=float, metavar="SECONDS",
-    help="Longest wait that a server may ask for.  [default: 3600]",
-)  # fmt: skip
+@_options(HOW_TO_ASK)
 @click.option("--skip-cached", is_flag=True, help="Leave files alone that are there already.")
 @click.option(
-    "--max-bytes", type=click.IntRange(min=0), metavar="N", help="Most bytes of one file.  [default: no limit]"
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per settled URL on standard output.")
+    "--journal", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Account for every URL in FILE; run again, only what is missing is done.",
+)  # fmt: skip
+@click.option("--refresh", is_flag=True, help="Ask again for files that the journal knows, and take what has changed.")
+@_options(WHAT_TO_KEEP)
 @click.pass_context
 def get(
     context: click.Context,
@@ -79,6 +116,8 @@ def get(
     as_json: bool,
     skip_cached: bool,
     max_bytes: int | None,
+    journal: Path | None,
+    refresh: bool,
     **numbers: Any,
 ) -> None:
     """Download URLs.
@@ -88,14 +127,71 @@ def get(
     """
     if not urls and not lists:
         raise click.UsageError("give at least one URL, or -i FILE")
+    if refresh and journal is None:
+        raise click.UsageError("--refresh needs --journal FILE, which knows the files")
     try:
         download = AioDownload(
-            download_strategy=DownloadStrategy(home=home, skip_cached=skip_cached, max_bytes=max_bytes),
+            download_strategy=DownloadStrategy(
+                home=home, skip_cached=skip_cached, max_bytes=max_bytes, refresh=refresh
+            ),
             request_strategy=_request_strategy(strategy, numbers),
+            journal=journal,
         )
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from error
     context.exit(_fetch(_listed(urls, lists), download, as_json))
+
+
+@command.command()
+@click.argument("journal", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="JOURNAL")
+@click.option(
+    "-o", "--output", "home", type=click.Path(file_okay=False, path_type=Path), default=None, metavar="DIR",
+    help="Folder for the files, if it has been moved.  [default: the one of the last run]",
+)  # fmt: skip
+@_options(HOW_TO_ASK)
+@click.option("--unfinished", is_flag=True, help="Also do what was cancelled or cut off when the program was killed.")
+@_options(WHAT_TO_KEEP)
+@click.pass_context
+def retry(
+    context: click.Context,
+    /,
+    journal: Path,
+    home: Path | None,
+    strategy: str,
+    as_json: bool,
+    max_bytes: int | None,
+    unfinished: bool,
+    **numbers: Any,
+) -> None:
+    """Do the failures of a journal again.
+
+    Each URL that failed is tried anew, and goes to the file that it was for; all others are left alone.  Requests with
+    headers, form data or a password are not in a journal: run the program that made them again.
+    """
+    book = Journal(journal)
+    try:
+        book.open()
+        opened = 1
+        try:
+            folder = str(home) if home is not None else book.home
+            if folder is None:
+                raise click.UsageError("the journal names no folder for the files; give -o DIR")
+            download = AioDownload(
+                download_strategy=DownloadStrategy(home=folder, max_bytes=max_bytes),
+                request_strategy=_request_strategy(strategy, numbers),
+                journal=book,
+            )
+            book.open(download.download_strategy.home)
+            opened += 1
+            again = _Again(book, download.download_strategy.home, all_of_them=unfinished)
+            code = _fetch(iter(again), download, as_json)
+        finally:
+            for _ in range(opened):
+                book.close()
+    except (ConfigurationError, JournalError) as error:
+        context.exit(_wrong(error))
+    again.report()
+    context.exit(SOME_FAILED if code == ALL_DONE and again.left_out else code)
 
 
 @command.command()
@@ -113,6 +209,48 @@ def demo(context: click.Context, /, home: Path | None) -> None:
     from .demo import run_demo
 
     context.exit(ALL_DONE if run_demo(home, Console()) else SOME_FAILED)
+
+
+class _Again:
+    """The bundles that a journal has to be done again.
+
+    :param journal: open.
+    :param home: the folder for the files (absolute str).
+    :param all_of_them: also those that have no outcome.
+    """
+
+    def __init__(self, journal: Journal, home: str, *, all_of_them: bool) -> None:
+        self._journal = journal
+        self._home = home
+        self._all = all_of_them
+        self.left_out = 0
+        self._interrupted = 0
+
+    def __iter__(self) -> Iterator[AioDownloadBundle]:
+        for one in self._journal.unfinished():
+            if one.state != "failed" and not self._all:
+                self._interrupted += 1
+                continue
+            bundle = self._bundle(one) if one.plain else None
+            if bundle is None:
+                self.left_out += 1
+                click.echo(f"left out: {printable(one.url)} (its journal does not hold all of the request)", err=True)
+            else:
+                yield bundle
+
+    def _bundle(self, one: Unfinished) -> AioDownloadBundle | None:
+        try:
+            # A journal may come from anywhere: it names no file outside of the folder.
+            if one.path is not None and not is_below(safe_path(one.path, self._home), self._home):
+                return None
+            return AioDownloadBundle(one.url, digest=one.digest, mirrors=one.mirrors, file_path=one.path)
+        except AioDownloadError:
+            return None
+
+    def report(self) -> None:
+        """Say what was not done."""
+        if self._interrupted:
+            click.echo(f"{self._interrupted} more have no outcome yet: --unfinished does these too", err=True)
 
 
 def _request_strategy(name: str, numbers: dict[str, Any]) -> RequestStrategy:
@@ -133,7 +271,7 @@ def _listed(urls: Iterable[str], lists: Iterable[TextIO]) -> Iterator[str]:
                 yield text
 
 
-def _fetch(urls: Iterator[str], download: AioDownload, as_json: bool) -> int:
+def _fetch(urls: Iterable[str | AioDownloadBundle], download: AioDownload, as_json: bool) -> int:
     """Download, say what becomes of each, and return the exit code."""
     tally = _Tally()
     try:
@@ -144,8 +282,6 @@ def _fetch(urls: Iterator[str], download: AioDownload, as_json: bool) -> int:
             tally.add(bundle, as_json)
         tally.report("interrupted: ")
         return INTERRUPTED
-    except HomeError as error:
-        return _wrong(error)
     except (OSError, UnicodeError) as error:  # of an input file
         tally.report()
         return _wrong(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
@@ -13,8 +14,9 @@ import aiohttp
 from yarl import URL
 
 from .bundle import AioDownloadBundle
-from .errors import ConfigurationError, StrategyError, UsageError
+from .errors import ConfigurationError, JournalError, StrategyError, UsageError
 from .events import Observer, checked_observers
+from .journal import Journal
 from .live import Live
 from .request.strategy import Lenient, RequestStrategy
 from .run import Deliver, Run
@@ -39,6 +41,8 @@ class AioDownload:
         session of our own.
     :param download_strategy: what to keep (default: :class:`DownloadStrategy`).
     :param request_strategy: how to ask (default: :class:`Lenient`).
+    :param journal: where to account for every URL, so that the same program, run again, does only what is missing: the
+        path of a file, a :class:`Journal`, or an object with its methods.
     :param observers: told of every :data:`Event`.
     :raises ConfigurationError: for what is none of these.
     """
@@ -49,12 +53,14 @@ class AioDownload:
         download_strategy: DownloadStrategy | None = None,
         request_strategy: RequestStrategy | None = None,
         *,
+        journal: str | os.PathLike[str] | Journal | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
         checked_client(client)
         self.client = client
         self.download_strategy = _instance(download_strategy, DownloadStrategy, DownloadStrategy, "download_strategy")
         self.request_strategy = _instance(request_strategy, RequestStrategy, Lenient, "request_strategy")
+        self.journal = _journal(journal)
         self.observers = checked_observers(observers)
         self._live: Live | None = None
 
@@ -259,8 +265,19 @@ def in_order(settled: dict[int, AioDownloadBundle]) -> list[AioDownloadBundle]:
 
 def attach_settled(error: BaseException, settled: list[AioDownloadBundle]) -> None:
     """Set ``error.settled``, where the error takes it."""
-    if isinstance(error, StrategyError) or hasattr(error, "__dict__"):
+    if isinstance(error, (StrategyError, JournalError)) or hasattr(error, "__dict__"):
         error.settled = settled  # type: ignore[attr-defined]
+
+
+def _journal(value: object) -> Journal | None:
+    if value is None or isinstance(value, Journal):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        return Journal(value)
+    methods = ("open", "close", "enlist", "publishing", "settle")
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
+        raise ConfigurationError(f"journal must be the path of a file or a Journal, not {value!r}")
+    return value  # type: ignore[return-value]
 
 
 S = TypeVar("S")

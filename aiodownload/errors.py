@@ -7,6 +7,7 @@
     ├── MissingExtraError          an optional package is absent; names the pip line  (also an ImportError)
     ├── UsageError                 a call that cannot work in this place         (also a RuntimeError)
     ├── HomeError                  the folder for the files cannot be used
+    ├── JournalError               the journal cannot be used, or written any more; .settled
     ├── StrategyError              a bug in a user's strategy; .bundle, .settled
     └── DownloadError              why one bundle failed: what bundle.error holds
         ├── InvalidURLError        no http(s) URL
@@ -55,6 +56,7 @@ __all__ = [
     "DownloadError",
     "HomeError",
     "InvalidURLError",
+    "JournalError",
     "MissingExtraError",
     "PathError",
     "ProtocolError",
@@ -114,6 +116,22 @@ class HomeError(AioDownloadError):
 
     def __str__(self) -> str:
         return f"home {self.home!r} cannot be used: {self.reason}; give home= a folder that can be written to"
+
+
+class JournalError(AioDownloadError):
+    """The journal cannot be opened, read or written: without it nothing is accounted for, so the run ends.
+
+    :param path: its file (str).
+    :param reason: what SQLite or the operating system says, or what the file is instead (str).
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"journal {self.path!r}: {printable(self.reason)}"
 
 
 class StrategyError(AioDownloadError):

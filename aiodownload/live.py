@@ -9,9 +9,11 @@ from .admission import chosen_path
 from .attempt import Attempts, Done, Failed, Verdict, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Dispatcher
-from .errors import DownloadError
+from .errors import ConfigurationError, DownloadError
 from .events import Watchers
+from .exchange import Exchanges
 from .observers.logs import LogObserver, somebody_reads
+from .recorder import Recorder
 from .request.schedule import Schedule
 from .request.strategy import check_request_settings
 from .run import Deliver, Run
@@ -43,11 +45,28 @@ class Live:
         self.dispatcher = Dispatcher(Schedule(self.request.concurrent))
         self.workspace = Workspace(self.download)
         self._transport = Transport(settings.client, self.request.timeout)
-        self.attempts = Attempts(self.request, self.download, self._transport, self.workspace)
+        exchanges = Exchanges(self.request, self.download, self._transport, self.workspace)
+        self.attempts = Attempts(self.request, exchanges)
+        self.recorder = self._recorder(settings)
         self.runs: set[Run] = set()
 
+    def _recorder(self, settings: AioDownload) -> Recorder | None:
+        refresh = self.download.refresh
+        if settings.journal is None:
+            if refresh:
+                raise ConfigurationError(
+                    "refresh=True needs a journal, which knows what was fetched: AioDownload(journal=)"
+                )
+            return None
+        return Recorder(settings.journal, self.download.home, durable=self.download.durable, refresh=refresh)
+
     async def open(self) -> None:
-        """Open the session."""
+        """Open the journal and the session.
+
+        :raises JournalError: if the journal cannot be used.
+        """
+        if self.recorder is not None:
+            await self.recorder.open()
         await self._transport.open()
 
     async def close(self) -> None:
@@ -70,7 +89,11 @@ class Live:
         try:
             await self._transport.close()
         finally:
-            await self.workspace.close()
+            try:
+                await self.workspace.close()
+            finally:
+                if self.recorder is not None:
+                    await self.recorder.close()
 
     def start(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
         """Begin a run."""
@@ -103,6 +126,9 @@ class _Free:
 
     async def pace(self) -> None:
         """Nobody to wait for."""
+
+    def attempted(self) -> None:
+        """Nobody watches."""
 
     def free(self) -> None:
         """Nobody waits."""

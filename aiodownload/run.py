@@ -12,6 +12,7 @@ from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
 from .errors import AioDownloadError, StrategyError, UsageError
 from .events import Attempted, RetryScheduled, Settled
+from .exchange import Confirmed
 from .request.schedule import Entry
 from .source import Source
 
@@ -53,6 +54,10 @@ class _Job(Candidate):
     async def pace(self) -> None:
         await self.run.live.dispatcher.pace(self.spacing)
 
+    def attempted(self) -> None:
+        if self.run.live.watchers:
+            self.run.live.watchers.emit(Attempted(self.bundle))
+
     def free(self) -> None:
         if self.has_slot:
             self.has_slot = False
@@ -75,7 +80,7 @@ class Run:
         self._source = source
         self._deliver = deliver
         self._at_once = at_once
-        self._admission = Admission(live.workspace)
+        self._admission = Admission(live.workspace, live.recorder)
         self._jobs: set[_Job] = set()
         self._read = 0
         self._consumed = 0
@@ -105,6 +110,7 @@ class Run:
 
         :raises StrategyError: for a bug in a strategy.
         :raises HomeError: if the folder for the files cannot be used.
+        :raises JournalError: if the journal cannot be written.
         :raises UsageError: if the run was stopped from elsewhere.
 
         Raises what the caller's iterable raised, after everything in flight has been settled.
@@ -271,9 +277,7 @@ class Run:
             raise StrategyError(job.bundle, "a hook", "it raised CancelledError") from error
 
     async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
-        bundle, watchers = job.bundle, self.live.watchers
-        if watchers:
-            watchers.emit(Attempted(bundle))
+        bundle = job.bundle
         try:
             verdict = await self.live.attempts.one(bundle, job)
         finally:
@@ -281,7 +285,10 @@ class Run:
         if isinstance(verdict, Again):
             self._wait(job, entry, verdict)
             return
-        bundle.status = Status.FAILED if isinstance(verdict, Failed) else Status.DONE
+        if isinstance(verdict, Failed):
+            bundle.status = Status.FAILED
+        else:
+            bundle.status = Status.CACHED if isinstance(verdict, Confirmed) else Status.DONE
         bundle.elapsed = asyncio.get_running_loop().time() - job.began
         await self._finish(job)
 
@@ -299,14 +306,17 @@ class Run:
 
     def _finish_soon(self, job: _Job) -> None:
         """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
-        if job.bundle.status is Status.FAILED:
+        if job.bundle.status is Status.FAILED or job.registered is not None:
             self._mark(job, _Job.ACTIVE)
             self._group.create_task(self._loudly(job, self._finish(job)))
         else:
             self._hand_over(job)
 
     async def _finish(self, job: _Job) -> None:
-        """The bundle has its status: call ``on_fail``, hand it over, and so for all that waited for the same."""
+        """The bundle has its status: note it, call ``on_fail``, hand it over; so for all that waited for the same."""
+        if job.registered is not None and self.live.recorder is not None:
+            registered, job.registered = job.registered, None
+            await self.live.recorder.settle(job.bundle, registered)
         self._admission.settled(job)
         job.over = True
         followers, job.followers = job.followers, []
@@ -345,6 +355,8 @@ class Run:
     def _drop(self, job: _Job) -> None:
         """The bundle gets no outcome."""
         job.bundle.status = Status.CANCELLED
+        if job.registered is not None and self.live.recorder is not None:
+            self.live.recorder.forget(job.bundle, job.registered)
         job.free()
         self._admission.settled(job)
         job.over = True

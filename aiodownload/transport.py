@@ -152,9 +152,9 @@ class Transport:
             self._overdue.discard(task)
 
     def _headers(self, hop: Hop) -> dict[str, str] | None:
-        if not hop.headers and hop.body is None and not hop.range and self._client is None:
+        if not hop.headers and hop.body is None and not hop.terms and self._client is None:
             return None  # our own session has all that is needed
-        headers = {"Accept-Encoding": "identity", **hop.headers, **hop.range}
+        headers = {"Accept-Encoding": "identity", **hop.headers, **hop.terms}
         if hop.body is not None:
             headers.setdefault("Content-Type", _FORM)
         return headers

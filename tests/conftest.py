@@ -113,6 +113,7 @@ def blockbuster() -> Iterator[BlockBuster | None]:
         for name in ("os.getcwd", "os.path.abspath"):
             if name in guard.functions:
                 guard.functions[name].can_block_in("aiodownload/storage/strategy.py", "home")
+                guard.functions[name].can_block_in("aiodownload/journal.py", "__init__")
         yield guard
 
 

@@ -92,7 +92,7 @@ def checked(url: str | URL) -> AioDownloadBundle:
 
 
 def test_its_signature_is_the_contract() -> None:
-    """url, info and params as in 0.2.5; headers, digest and file_path by keyword."""
+    """url, info and params as in 0.2.5; headers, digest, mirrors and file_path by keyword."""
     parameters = inspect.signature(AioDownloadBundle).parameters
     assert [(name, one.kind.name) for name, one in parameters.items()] == [
         ("url", "POSITIONAL_OR_KEYWORD"),
@@ -100,6 +100,7 @@ def test_its_signature_is_the_contract() -> None:
         ("params", "POSITIONAL_OR_KEYWORD"),
         ("headers", "KEYWORD_ONLY"),
         ("digest", "KEYWORD_ONLY"),
+        ("mirrors", "KEYWORD_ONLY"),
         ("file_path", "KEYWORD_ONLY"),
     ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -173,3 +175,96 @@ def test_demo(tmp_path: Path) -> None:
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 248
     assert not [path for path in files if path.name.endswith(".part")]
+
+
+def test_a_journal_makes_a_second_call_do_what_is_missing(server: FaultServer, tmp_path: Path) -> None:
+    """--journal: what is done is cached, without a request; --refresh asks again."""
+    good, bad = server.on("/good", ok(b"x", ETag='"1"')), server.on("/bad", status(404), status(404), ok(b"late"))
+    command = ["get", good, bad, "-o", str(tmp_path / "out"), "--journal", str(tmp_path / "j.db")]
+    assert aiodownload(*command).returncode == 1
+    again = aiodownload(*command)
+    assert again.returncode == 1
+    assert "0 done (0 bytes), 1 cached, 1 failed" in again.stderr
+    last = aiodownload(*command, "--refresh")
+    assert last.returncode == 0, last.stderr
+    assert [request.headers.get("if-none-match") for request in server.asked("/good")] == [None, '"1"']
+
+
+def failing(server: FaultServer, tmp_path: Path, *more: str) -> list[str]:
+    """A journal of one good URL and of some that have failed."""
+    urls = [server.on("/good", ok(b"good")), server.on("/bad", status(404), ok(b"now")), server.url("/missing"), *more]
+    aiodownload("get", *urls, "-o", str(tmp_path / "out"), "--journal", str(tmp_path / "j.db"), "--max-attempts", "1")
+    server.requests.clear()
+    return ["retry", str(tmp_path / "j.db")]
+
+
+def test_retry_redoes_failures_only(server: FaultServer, tmp_path: Path) -> None:
+    """Each failed URL is asked again and goes to its own file; what is done is left alone; exit code as of get."""
+    command = failing(server, tmp_path)
+    done = aiodownload(*command)
+    assert done.returncode == 1
+    assert "1 done (3 bytes), 0 cached, 1 failed" in done.stderr
+    assert sorted(request.target for request in server.requests) == ["/bad", "/missing"]
+    assert (tmp_path / "out" / f"127.0.0.1+{server.port}" / "bad").read_bytes() == b"now"
+    server.on("/missing", ok(b"found"))
+    assert aiodownload(*command).returncode == 0
+    server.requests.clear()
+    nothing = aiodownload(*command)
+    assert nothing.returncode == 0
+    assert "0 done (0 bytes), 0 cached, 0 failed" in nothing.stderr
+    assert server.requests == []
+
+
+def test_retry_says_what_it_cannot_do(server: FaultServer, tmp_path: Path) -> None:
+    """The journal holds no password: such a URL is named and left out, and the exit code is 1."""
+    secret = server.url("/secret").replace("//", "//me:passw0rd@")
+    done = aiodownload(*failing(server, tmp_path, secret))
+    assert done.returncode == 1
+    assert f"left out: {server.url('/secret')}" in done.stderr
+    assert "passw0rd" not in done.stderr
+    assert not server.asked("/secret")
+
+
+def test_retry_of_what_was_cut_off(server: FaultServer, tmp_path: Path) -> None:
+    """Rows without an outcome are told, and done with --unfinished."""
+    command = failing(server, tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "j.db", isolation_level=None)) as database:
+        database.execute("UPDATE urls SET state = 'enlisted' WHERE url LIKE '%/bad'")
+        database.execute("UPDATE urls SET state = 'cancelled' WHERE url LIKE '%/missing'")
+    done = aiodownload(*command)
+    assert done.returncode == 0
+    assert "2 more have no outcome yet" in done.stderr
+    assert aiodownload(*command, "--unfinished").returncode == 1
+    assert len(server.requests) == 2
+
+
+def test_retry_elsewhere(server: FaultServer, tmp_path: Path) -> None:
+    """A folder that has been moved is given by -o."""
+    command = failing(server, tmp_path)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert aiodownload(*command, "-o", str(tmp_path / "moved")).returncode == 1
+    assert (tmp_path / "moved" / f"127.0.0.1+{server.port}" / "bad").read_bytes() == b"now"
+    assert not (tmp_path / "out").exists()
+
+
+def test_retry_of_a_hostile_journal(server: FaultServer, tmp_path: Path) -> None:
+    """S29: a journal names no file outside of the folder, and runs nothing."""
+    command = failing(server, tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "j.db", isolation_level=None)) as database:
+        database.execute("UPDATE urls SET path = ? WHERE url LIKE '%/bad'", (str(tmp_path / "evil"),))
+        database.execute("UPDATE urls SET path = ? WHERE url LIKE '%/missing'", (str(tmp_path / "out/../evil"),))
+    done = aiodownload(*command)
+    assert done.returncode == 1
+    assert done.stderr.count("left out") == 2
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("what", ["absent", "text"])
+def test_retry_of_what_is_no_journal(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "j.db"
+    if what == "text":
+        file.write_text("dear diary")
+    done = aiodownload("retry", str(file))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "j.db" in done.stderr

@@ -30,7 +30,7 @@ class Hop(NamedTuple):
     :param headers: the caller's headers as far as they may go here.
     :param body: the form data of a POST (bytes), else None.
     :param trusted: no request on the way here went to another origin than the caller's URL.
-    :param range: the library's own Range and If-Range, which go along everywhere: they are part of the question.
+    :param terms: the library's own Range and conditions, which go along everywhere: they are part of the question.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Hop(NamedTuple):
     headers: Mapping[str, str]
     body: bytes | None = None
     trusted: bool = True
-    range: Mapping[str, str] = MappingProxyType({})
+    terms: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ def _next(hop: Hop, target: URL, status: int) -> Hop:
         url=target,
         headers=hop.headers if same else {},
         body=hop.body if keeps_body else None,
-        range=hop.range,
+        terms=hop.terms,
         trusted=hop.trusted and same,
     )
 

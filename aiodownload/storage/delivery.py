@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..bundle import Verified
 from ..checksums import Digest, Hasher
 from ..errors import BodyError, DigestError, DownloadError, TooLargeError
+from ..journal import FileState, Publication
 from .decoding import Decoder, codings, kept_as_sent
 from .digests import NAMES, from_headers
 from .kept import Origin
@@ -131,6 +134,9 @@ class Delivery:
                 raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
             if self._as_sent is not None:
                 self._as_sent.verify(transient=not bundle._mismatched)
+            proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
+            if bundle._publishing is not None:
+                sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
             bundle.size = await sink.commit()
         except BaseException as error:
             bundle._mismatched |= isinstance(error, DigestError)
@@ -138,7 +144,16 @@ class Delivery:
             if await sink.abandon(keep=not isinstance(error, DownloadError) or isinstance(error, BodyError)):
                 self._workspace.kept(bundle)
             raise
-        bundle.verified = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
+        bundle.verified = proof
+
+    def _publication(self, path: str, proof: Verified) -> Publication:
+        """What the journal is to know of the file, but for its state on the disk."""
+        headers = self._response.headers
+        etag, date = headers.get("ETag"), headers.get("Last-Modified")
+        if self._bundle.params:  # the answer to a form is not asked for again on a condition
+            etag = date = None
+        proven = tuple(f"{one.algorithm}:{one.value.hex()}" for one in self._expected if one.proves)
+        return Publication(path, FileState(0, 0, 0), etag, date, proof.name, proven)
 
     def _expect(self, sink: PartialFile, *, decoded: bool) -> None:
         """Take in what the bytes must come to: the caller speaks of the file, the server of what it sends."""
@@ -216,6 +231,10 @@ class Delivery:
             raise BodyError(f"the body ended after {received} of {declared} bytes")
         if self._held is None or self._held.size >= (self._total or 0):
             self._received()
+
+
+def _note(publishing: Callable[[Publication], None], what: Publication, file: FileState) -> None:
+    publishing(replace(what, file=file))
 
 
 class DecodedContent:

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .owner import TAG, Owner, gone, me
@@ -82,14 +82,15 @@ class KeptPart(Part):
         elif self.size - self._noted >= CHECKPOINT:
             self._note(self._sync())
 
-    def publish(self) -> None:
+    def publish(self, before: Callable[[os.stat_result], object] = lambda state: None) -> None:
         """As :meth:`Part.publish`; then the record goes too.
 
+        :param before: see there.
         :raises PartError: if the disk refuses, or not all bytes are there.
         """
         if self.size != self.origin.total:
             raise PartError("finish", None)
-        super().publish()
+        super().publish(before)
         self._forget()
 
     def discard(self) -> None:

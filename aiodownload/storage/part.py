@@ -80,21 +80,24 @@ class Part:
         except (OSError, ValueError) as error:
             raise PartError(_WRITE, getattr(error, "errno", None)) from error
 
-    def publish(self) -> None:
+    def publish(self, before: Callable[[os.stat_result], object] = lambda state: None) -> None:
         """Compare the size on disk with the bytes counted; rename.
 
+        :param before: called with the state of the file when it has all but its final name.
         :raises PartError: if the disk refuses; the final path is then as it was.
         """
         if self._handle is None or self._partial is None:
             raise PartError(_FINISH, None)
         action = _FINISH
         try:
-            if os.fstat(self._handle).st_size != self.size:
+            state = os.fstat(self._handle)
+            if state.st_size != self.size:
                 raise PartError(_FINISH, None)
             if self._private and hasattr(os, "fchmod"):
                 os.fchmod(self._handle, self._mode)
             handle, self._handle = self._handle, None
             os.close(handle)  # its errors count
+            before(state)
             action = _RENAME
             os.replace(self._partial, self.path)
             self._partial = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+from collections.abc import Callable
 from functools import partial
 
 from ..checksums import Hasher
 from ..errors import DiskError
+from ..journal import FileState
 from .disk import Disk
 from .kept import KeptPart, Origin
 from .owner import my_tag
@@ -44,6 +47,7 @@ class PartialFile:
         self._origin = part.origin if part is not None else None
         self._hasher: Hasher | None = None
         self._transient = False
+        self._note: Callable[[FileState], None] | None = None
         self._lock = threading.Lock()  # a cancelled trip may still be under way when the next one starts
         self._ended = False
         self._publisher: Publisher | None = None
@@ -70,6 +74,10 @@ class PartialFile:
         """
         self._hasher, self._transient = hasher, transient
 
+    def announce(self, note: Callable[[FileState], None]) -> None:
+        """Say who is to be told of the file, in the thread, just before it gets its final name."""
+        self._note = note
+
     async def write(self, data: bytes) -> None:
         """Take the next bytes; every MiB goes to the disk while the next is being received."""
         self._buffer.append(data)
@@ -87,7 +95,7 @@ class PartialFile:
         if self._part is None:
             if self._hasher is not None and self._size <= SMALL:
                 self._check(self._hasher, chunks)
-            self._publisher = self._disk.publisher(self._size)
+            self._publisher = self._disk.publisher(self._size) if self._note is None else None
             if self._publisher is not None:
                 try:
                     await self._publisher.publish(self.path, self._mode, chunks)
@@ -169,10 +177,14 @@ class PartialFile:
             if self._hasher is not None:
                 self._hasher.verify(transient=self._transient)
             try:
-                part.publish()
+                part.publish(self._tell)
             except PartError as error:
                 raise self._refused(error) from error
             self._ended = True
+
+    def _tell(self, state: os.stat_result) -> None:
+        if self._note is not None:
+            self._note(FileState.of(state))
 
     def _append(self, part: Part, at: int, chunks: list[bytes], *, whole: bool = False) -> None:
         """Write ``chunks``, whose place is after the first ``at`` bytes and nowhere else."""

@@ -12,10 +12,11 @@ from ..errors import PathError
 from .kept import RECORD, record_name, sweep
 from .paths import alternate, is_below
 
-__all__ = ["Found", "Places", "Survey", "find", "safe_path", "sideways", "survey"]
+__all__ = ["TURNS", "Found", "Places", "Survey", "find", "other_places", "safe_path", "sideways", "survey"]
 
 _MOST_KNOWN = 4096  # folders remembered; then they are looked at anew
 _THERE = "/"  # no name of a folder: marks a folder in which a file was published
+TURNS = 64  # other names to try before a path is given up
 _LONGEST = 4095  # bytes in a path on Linux (PATH_MAX); elsewhere the disk tells
 
 
@@ -49,6 +50,15 @@ def sideways(path: str, depth: int, turn: int) -> str:
         component = os.path.dirname(component)
     folder, name = os.path.split(component)
     return os.path.join(folder, alternate(name, component, turn)) + path[len(component) :]
+
+
+def other_places(path: str) -> Iterator[str]:
+    """The paths that a file may have got when ``path`` itself was taken, as far as one thing was in the way."""
+    for turn in range(1, TURNS + 1):
+        yield sideways(path, 0, turn)
+    for depth, component in enumerate(_folders(path), 1):
+        if os.path.basename(component):
+            yield sideways(path, depth, 1)
 
 
 def _folders(path: str) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from ..journal import FileState
 from .kept import Origin
 
 __all__ = ["Sink"]
@@ -21,6 +23,9 @@ class Sink(Protocol):
 
     def keep(self, origin: Origin) -> None:
         """Say, before the first byte, what the bytes will be of, so that they may outlive a failure."""
+
+    def announce(self, note: Callable[[FileState], None]) -> None:
+        """Say who is to be told of the file, in a thread, just before it gets its final name."""
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; they may be kept in memory for a while.

@@ -30,6 +30,8 @@ class DownloadStrategy:
     :param skip_cached: take a file that is there already as it is, without a request (bool).
     :param max_bytes: most bytes of one file, None for any number.  A larger body fails its bundle.
     :param max_ratio: how many times a body that comes encoded may expand, counted after 32 MiB of output; None for any.
+    :param refresh: ask again for files that the journal knows, and take only what has changed (bool): If-None-Match and
+        If-Modified-Since go along, and a 304 confirms the file (RFC 9110 section 13.1).  Needs a journal.
     :raises ConfigurationError: for a value that cannot work.
 
     ``resumable`` is for classes that override :meth:`on_success`: whether it gets responses that are only the rest of
@@ -44,6 +46,8 @@ class DownloadStrategy:
     skip_cached: bool = False
     max_bytes: int | None = None
     max_ratio: float | None = 200
+    refresh: bool = False
+    durable: bool = False
     resumable: bool = False
 
     def __init__(
@@ -54,12 +58,14 @@ class DownloadStrategy:
         *,
         max_bytes: int | None = None,
         max_ratio: float | None = 200,
+        refresh: bool = False,
     ) -> None:
         self.chunk_size = chunk_size
         self.home = home
         self.skip_cached = skip_cached
         self.max_bytes = max_bytes
         self.max_ratio = max_ratio
+        self.refresh = refresh
         check_download_settings(self)
 
     @property
@@ -125,7 +131,7 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:
         checks.number("max_ratio", strategy.max_ratio, least=1)
-    for name in ("skip_cached", "resumable"):
+    for name in ("skip_cached", "refresh", "resumable"):
         if not isinstance(value := getattr(strategy, name), bool):
             raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 

@@ -1,0 +1,359 @@
+"""One try at one URL: ask, follow, judge, receive."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from .bundle import AioDownloadBundle, Status
+from .errors import (
+    AioDownloadError,
+    CodingError,
+    DigestError,
+    DownloadError,
+    HomeError,
+    JournalError,
+    ProtocolError,
+    ResponseError,
+    RetryAfterError,
+    StatusError,
+    StrategyError,
+    TransportError,
+)
+from .journal import FileState, Publication
+from .recorder import confirm
+from .request.redirects import REDIRECTS, Hop, Trail
+from .request.response import (
+    PLAIN,
+    Asked,
+    Complete,
+    Head,
+    Part,
+    Refuse,
+    Restart,
+    Unchanged,
+    Whole,
+    accept_response,
+)
+from .request.retry_after import retry_after
+from .request.strategy import RequestStrategy
+from .storage.delivery import Delivery
+from .storage.partial import PartialFile
+from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
+from .storage.workspace import Workspace
+from .transport import TRANSPORT_ERRORS, Transport, transport_error
+
+__all__ = ["Confirmed", "Exchanges", "Failure", "Permit", "Result", "bug"]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The file that is there is what the server has."""
+
+
+class Permit(Protocol):
+    """The slot that a try holds."""
+
+    async def pace(self) -> None:
+        """Wait until one more request may start: before a redirect is followed, or a mirror is asked."""
+
+    def attempted(self) -> None:
+        """A try begins."""
+
+    def free(self) -> None:
+        """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A try that went wrong.
+
+    :param retry: whether the strategy wants another one.
+    :param at_least: seconds that the server asks to be left alone.
+    """
+
+    error: AioDownloadError
+    retry: bool = False
+    at_least: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """The server sent less than the rest of the file; it is kept, and there is more to be had."""
+
+
+_Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | None
+
+
+Result: TypeAlias = Failure | Confirmed | None
+
+
+def _keep() -> None:
+    """Keep the slot."""
+
+
+_LOUD = (StrategyError, HomeError, JournalError)  # they end the run
+
+
+def bug(bundle: AioDownloadBundle | None, hook: str, error: Exception) -> AioDownloadError:
+    """Return what to raise for an exception that is beyond the contract of a hook."""
+    if isinstance(error, _LOUD):
+        return error
+    return StrategyError(bundle, hook, f"{type(error).__name__}: {error}")
+
+
+class Exchanges:
+    """Makes single tries, each at one URL, with the strategies, sessions and storage of one entered AioDownload."""
+
+    def __init__(
+        self, request: RequestStrategy, download: DownloadStrategy, transport: Transport, workspace: Workspace
+    ) -> None:
+        self._request = request
+        self._download = download
+        self._transport = transport
+        self._workspace = workspace
+        self._override = reads_by_itself(download)
+        self._goes_on = goes_on(download)
+
+    async def one(self, bundle: AioDownloadBundle, permit: Permit, url: URL) -> Result:
+        """Try ``bundle`` at ``url``."""
+        permit.attempted()
+        bundle.attempts += 1
+        bundle.status = Status.ATTEMPTED
+        bundle.http_status = bundle.final_url = bundle.response_headers = None
+        failure: Result
+        try:
+            failure = await self._ask(bundle, permit, url)
+        except TransportError as error:
+            failure = self._broken(bundle, error)
+        except DownloadError as error:
+            failure = Failure(error)
+        finally:
+            bundle._delivery = None
+        bundle.error = failure.error if isinstance(failure, Failure) else None
+        return failure
+
+    async def _ask(self, bundle: AioDownloadBundle, permit: Permit, url: URL) -> Result:
+        while (held := await self._held(bundle)) is not None:
+            keep = True
+            try:
+                outcome = await self._exchange(bundle, permit, url, held)
+                keep = not isinstance(outcome, Restart)
+            finally:
+                if await held.abandon(keep=keep):
+                    self._workspace.kept(bundle)
+            if not isinstance(outcome, (Restart, _Short)):
+                return outcome
+            # Our Range has made the next request necessary: it is no try of its own, and waits only for its turn.
+            await permit.pace()
+            if isinstance(outcome, Restart):
+                break
+        outcome = await self._exchange(bundle, permit, url, None)
+        if isinstance(outcome, Restart) and bundle._condition is not None:  # its file is gone: ask for all of it
+            bundle._condition = None
+            await permit.pace()
+            outcome = await self._exchange(bundle, permit, url, None)
+        if isinstance(outcome, (Restart, _Short)):  # only a Range or a condition can lead to these
+            raise ProtocolError("the server sent a part though the whole was asked for")
+        return outcome
+
+    async def _held(self, bundle: AioDownloadBundle) -> PartialFile | None:
+        """What an earlier try has left, to go on with."""
+        if not bundle._kept or not self._goes_on or bundle.params:
+            return None
+        bundle._kept = False
+        return await self._workspace.take_up(bundle.file_path or "", str(bundle._parse()))
+
+    async def _exchange(
+        self, bundle: AioDownloadBundle, permit: Permit, url: URL, held: PartialFile | None
+    ) -> _Outcome:
+        """Ask, follow redirects, and judge the answer.
+
+        :returns: None for success, or what is missing to that.
+        """
+        hop, asked = _first_hop(bundle, url), PLAIN
+        if held is not None and held.held is not None:
+            origin = held.held
+            asked = Asked(held.size, None, origin.validator, origin.total)
+            # And no If-None-Match: a 304 would be an answer about the whole.
+            hop = hop._replace(terms={"Range": f"bytes={held.size}-", "If-Range": origin.validator})
+        elif terms := _condition(bundle, url):
+            asked, hop = Asked(condition=True), hop._replace(terms=terms)
+        trail: Trail | None = None
+        while True:
+            response = await self._transport.ask(hop)
+            try:
+                if response.status in REDIRECTS:
+                    trail = trail or Trail()
+                    locations = response.headers.getall("Location", ())
+                    following = trail.follow(hop, response.status, locations, cookies="Set-Cookie" in response.headers)
+                else:
+                    following = None
+                if following is None:
+                    return await self._judge(bundle, hop.url, response, permit, asked, held)
+            finally:
+                # Gives the connection back if the body was read to its end, and closes it otherwise.
+                response.close()
+            await permit.pace()
+            hop = following
+
+    async def _judge(
+        self,
+        bundle: AioDownloadBundle,
+        url: URL,
+        response: aiohttp.ClientResponse,
+        permit: Permit,
+        asked: Asked,
+        held: PartialFile | None,
+    ) -> _Outcome:
+        bundle.http_status = response.status
+        bundle.final_url = str(url)  # without user and password, and percent-encoded
+        bundle.response_headers = CIMultiDict(response.headers)
+        verdict = accept_response(_head(response), asked)
+        if isinstance(verdict, (Restart, Complete)):
+            return verdict if isinstance(verdict, Restart) else Restart("the server has no more than is held")
+        if isinstance(verdict, Unchanged):
+            return await self._confirmed(bundle)
+        reason = self._unsuccessful(bundle, response)
+        if isinstance(verdict, Part):
+            if reason is not None:  # a strategy that wants a 200 gets one
+                return Restart(reason)
+            return await self._receive(bundle, response, permit, asked.validator, held)
+        if isinstance(verdict, Whole) and reason is None:
+            if held is not None:
+                await held.abandon()
+            return await self._receive(bundle, response, permit, verdict.etag, None)
+        if isinstance(verdict, Refuse):
+            reason = reason or verdict.reason
+        return self._refused(bundle, response, StatusError(reason or "nothing to keep", response.status))
+
+    async def _confirmed(self, bundle: AioDownloadBundle) -> Confirmed | Restart:
+        """The server has nothing newer than the file, and the file must still be what it was."""
+        file: Publication = bundle._condition
+        there = await self._workspace.disk.run(FileState.at, file.path)
+        if there is None or (there.size, there.mtime_ns) != (file.file.size, file.file.mtime_ns):
+            return Restart("the file that was to be confirmed is not there any more")
+        confirm(bundle, file)
+        return Confirmed()
+
+    def _unsuccessful(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse) -> str | None:
+        """Why the strategy does not want the response, or None."""
+        try:
+            self._request.assert_response(response)
+        except AssertionError as error:
+            return str(error) or f"status {response.status} {response.reason or ''}".rstrip()
+        except Exception as error:
+            raise bug(bundle, "assert_response", error) from error
+        return None
+
+    def _refused(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, refusal: ResponseError) -> Failure:
+        try:
+            retry = bool(self._request.retry(response))
+        except Exception as error:
+            raise bug(bundle, "retry", error) from error
+        wait = retry_after(response.headers.getall("Retry-After", ()), time.time())
+        limit = self._request.max_retry_after
+        if retry and wait > limit:
+            told = f"{refusal}; the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
+            return Failure(RetryAfterError(told, response.status, wait))
+        return Failure(refusal, retry, wait)
+
+    async def _receive(
+        self,
+        bundle: AioDownloadBundle,
+        response: aiohttp.ClientResponse,
+        permit: Permit,
+        validator: str | None,
+        held: PartialFile | None,
+    ) -> _Outcome:
+        bundle.size = None
+        try:
+            bundle._delivery = delivery = Delivery(
+                self._workspace,
+                bundle,
+                response,
+                _keep if bundle.mirrors else permit.free,  # the next mirror is asked at once
+                validator=validator if self._goes_on else None,
+                held=held,
+            )
+            if self._override:
+                delivery.decode_for_override()
+            await self._download.on_success(response, bundle)
+        except _LOUD:
+            raise
+        except (TransportError, CodingError, DigestError) as error:
+            return _Short() if delivery.stopped_short else self._broken(bundle, error)
+        except AioDownloadError as error:
+            return Failure(error)
+        except TRANSPORT_ERRORS as error:
+            translation = transport_error(error, self._request.timeout)
+            translation.__cause__ = error
+            return self._broken(bundle, translation)
+        except Exception as error:
+            raise bug(bundle, "on_success", error) from error
+        finally:
+            if bundle._delivery is not None:
+                bundle._delivery.close()
+        return None
+
+    def _broken(self, bundle: AioDownloadBundle, error: DownloadError) -> Failure:
+        """No usable response, or a broken body.  A POST is sent again only after a response that says so."""
+        if bundle.params:
+            return Failure(error)
+        try:
+            return Failure(error, bool(self._request.retry_error(error)))
+        except Exception as mistake:
+            raise bug(bundle, "retry_error", mistake) from mistake
+
+
+def _head(response: aiohttp.ClientResponse) -> Head:
+    """What the head of ``response`` says about its body."""
+
+    get = response.headers.getall
+    if response.status == 200:  # nearly always; the rest of it speaks of parts
+        length, coding, etag = get("Content-Length", ()), get("Transfer-Encoding", ()), get("ETag", ())
+        return Head(200, (), tuple(length), tuple(coding), (), "", tuple(etag))
+
+    def field(name: str) -> tuple[str, ...]:
+        return tuple(get(name, ()))
+
+    return Head(
+        response.status,
+        content_range=field("Content-Range"),
+        content_length=field("Content-Length"),
+        transfer_encoding=field("Transfer-Encoding"),
+        content_encoding=field("Content-Encoding"),
+        content_type=", ".join(field("Content-Type")),
+        etag=field("ETag"),
+    )
+
+
+def _condition(bundle: AioDownloadBundle, url: URL) -> dict[str, str]:
+    """The fields that ask for a file only if it is another than the one that is there (RFC 9110 section 13.1)."""
+    file: Publication | None = bundle._condition
+    if file is None or bundle.params or file.path != bundle.file_path or url != bundle._parse():
+        return {}
+    terms = {}
+    if file.etag is not None:
+        terms["If-None-Match"] = file.etag
+    if file.last_modified is not None:
+        terms["If-Modified-Since"] = file.last_modified
+    return terms
+
+
+def _first_hop(bundle: AioDownloadBundle, url: URL) -> Hop:
+    own = not bundle.mirrors or url.origin() == bundle._parse().origin()
+    headers = dict(bundle.headers) if own else {}
+    if url.raw_user is not None or url.raw_password is not None:
+        if not any(name.lower() == "authorization" for name in headers):
+            pair = f"{url.user or ''}:{url.password or ''}".encode()
+            headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+        url = url.with_user(None)
+    body = bundle._form()
+    return Hop("POST" if body is not None else "GET", url, headers, body)

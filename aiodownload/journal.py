@@ -1,0 +1,499 @@
+"""Journal: what became of every URL, in one SQLite file that outlives the program, its crash, and its being killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConfigurationError, JournalError
+
+__all__ = ["Enlisted", "FileState", "Journal", "Known", "Outcome", "Publication", "Unfinished"]
+
+APPLICATION = 0x61696F64  # "aiod", in the header of the file
+VERSION = 1
+BUSY = 60.0  # seconds to wait for another program that writes
+LONGEST = 1 << 20  # bytes in one value; a file that holds larger ones is not believed
+_PORTION = 500  # rows read at a time
+
+_TABLES = {
+    "urls": """CREATE TABLE urls (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    url TEXT NOT NULL,
+    plain INTEGER NOT NULL,
+    wanted TEXT,
+    mirrors TEXT,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    http_status INTEGER,
+    final_url TEXT,
+    error TEXT,
+    elapsed REAL NOT NULL,
+    at REAL NOT NULL,
+    path TEXT,
+    size INTEGER,
+    mtime_ns INTEGER,
+    inode INTEGER,
+    etag TEXT,
+    last_modified TEXT,
+    verified TEXT,
+    digest TEXT
+)""",
+    "settings": "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+}
+_INDEX = "CREATE INDEX failures ON urls (id) WHERE state IN ('failed', 'cancelled', 'enlisted', 'publishing')"
+
+ENLISTED, PUBLISHING, DONE, CACHED, FAILED, CANCELLED = (
+    "enlisted",
+    "publishing",
+    "done",
+    "cached",
+    "failed",
+    "cancelled",
+)
+STATES = (ENLISTED, PUBLISHING, DONE, CACHED, FAILED, CANCELLED)
+_VERIFIED = frozenset({"DIGEST", "LENGTH", "FRAMING", "NONE"})
+_ETAG = re.compile('(?:W/)?"[\x21\x23-\x7e\x80-\ud7ff\ue000-\U0010ffff]*"')
+_DATE = re.compile(r"[A-Za-z0-9,: +-]{1,64}")
+
+_LOOK_UP = "SELECT state, path, size, mtime_ns, inode, etag, last_modified, verified, digest FROM urls WHERE key = ?"
+_PUBLISH = (
+    "UPDATE urls SET path = ?, size = ?, mtime_ns = ?, inode = ?, etag = ?, last_modified = ?, verified = ?,"
+    " digest = ?, state = ? WHERE key = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Enlisted:
+    """A URL that is about to be worked on.
+
+    :param key: 16 bytes that stand for the request.
+    :param url: as given, without user and password (str).
+    :param plain: whether the URL is all of the request: no headers, no form, no password (bool).
+    :param path: where its file would go (absolute str), or None if it cannot have one.
+    :param digest: what its bytes must come to.
+    :param mirrors: further URLs of the same bytes.
+    """
+
+    key: bytes
+    url: str
+    plain: bool
+    path: str | None
+    digest: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What is compared to tell whether a file is still the one that was published.
+
+    :param size: bytes.
+    :param mtime_ns: time of its last change, nanoseconds since 1970.
+    :param inode: its number in its file system.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def at(cls, path: str) -> FileState | None:
+        """Look at ``path``; None if there is no regular file.  Follows no link.  Blocks."""
+        try:
+            state = os.lstat(path)
+        except (OSError, ValueError):
+            return None
+        return cls.of(state) if stat.S_ISREG(state.st_mode) else None
+
+    @classmethod
+    def of(cls, state: os.stat_result) -> FileState:
+        """Return what counts of ``state``."""
+        return cls(state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A file that is about to get its final name.
+
+    :param path: that name (absolute str).
+    :param file: what it will look like there.
+    :param etag: the server's validator for it, weak or strong, or None.
+    :param last_modified: the server's date of it (RFC 9110 section 8.8.2), or None.
+    :param verified: name of the :class:`Verified` that it has.
+    :param digest: what its bytes have been proven to come to (``"sha256:<hex>"`` ...).
+    """
+
+    path: str
+    file: FileState
+    etag: str | None
+    last_modified: str | None
+    verified: str
+    digest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the journal has of a URL from before.
+
+    :param state: one of :data:`STATES`.
+    :param publication: its file as it was published, if that is still known.
+    """
+
+    state: str
+    publication: Publication | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a URL.
+
+    :param key: 16 bytes that stand for the request.
+    :param state: ``done``, ``cached``, ``failed`` or ``cancelled``.
+    :param attempts: tries made.
+    :param http_status: of the last answer, or None.
+    :param final_url: after redirects, without user and password, or None.
+    :param error: the reason of a failure (str), or None.
+    :param elapsed: seconds.
+    :param path: where the file is or would be, or None.
+    """
+
+    key: bytes
+    state: str
+    attempts: int
+    http_status: int | None
+    final_url: str | None
+    error: str | None
+    elapsed: float
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A URL that has no file yet.
+
+    :param url: without user and password.
+    :param plain: whether the URL is all of the request.
+    :param state: ``failed``, ``cancelled``, or, if the program was killed, ``enlisted`` or ``publishing``.
+    :param path: where its file would go, or None.
+    :param error: the reason, or None.
+    :param digest: what its bytes must come to.
+    :param mirrors: further URLs of the same bytes.
+    """
+
+    url: str
+    plain: bool
+    state: str
+    path: str | None
+    error: str | None
+    digest: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+
+
+class Journal:
+    """What became of every URL, in one SQLite file.
+
+    Give it, or just its path, as ``journal`` to :class:`AioDownload`.  Each URL has exactly one row, made before its
+    first request and settled after its file has its final name.  Run the same program again, after whatever has ended
+    it, and it does only what is missing.
+
+    :param path: the file (str or path-like), made if it is missing, with mode 0600; its folder must be there.
+    :raises ConfigurationError: if ``path`` is no path.
+
+    Constructing opens nothing.  All methods may be called from any thread, block, and raise :class:`JournalError` if
+    the file cannot be used.  An object with the same methods may be given in its place: a subclass, or one that passes
+    them on.
+
+    The journal holds no secrets: no password of a URL, no header, no form.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+        if not isinstance(text, str) or not text or "\0" in text or text == ":memory:":
+            raise ConfigurationError(f"journal must be the path of a file, not {path!r}")
+        self.path = os.path.abspath(text)
+        self._database: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self._users = 0
+        self._base: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Journal({self.path!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])  # type: ignore[misc]
+
+    def open(self, home: str | None = None, *, durable: bool = False) -> None:
+        """Open the file, or make it.  May be called again; each call needs its :meth:`close`.
+
+        :param home: the folder for the files (absolute str), remembered for ``aiodownload retry``; None only reads it.
+            Paths below it are kept relative to it, so that it may be moved.  One journal is for one folder.
+        :param durable: settle nothing before it is on the disk, so that it outlives a power loss (bool).
+        :raises JournalError: if it cannot be opened, or is something else.
+        """
+        with self._lock, self._telling("open"):
+            if self._database is None:
+                self._database = self._connected(make=home is not None)
+            self._users += 1
+            try:
+                if durable:
+                    self._database.execute("PRAGMA synchronous = FULL")
+                if home is not None:
+                    if self._base not in (None, home):
+                        raise JournalError(self.path, f"it is in use for the folder {self._base!r}")
+                    self._base = home
+                    with self._transaction() as database:
+                        database.execute("INSERT OR REPLACE INTO settings VALUES ('home', ?)", (home,))
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file when its last user has."""
+        with self._lock:
+            self._users = max(0, self._users - 1)
+            if not self._users and self._database is not None:
+                database, self._database, self._base = self._database, None, None
+                with contextlib.suppress(sqlite3.Error):
+                    database.close()
+
+    @property
+    def home(self) -> str | None:
+        """The folder for the files of the last run (absolute str), or None."""
+        with self._lock, self._telling("read"):
+            row = self._open().execute("SELECT value FROM settings WHERE name = 'home'").fetchone()
+        return row[0] if row is not None and isinstance(row[0], str) and os.path.isabs(row[0]) else None
+
+    def enlist(self, urls: Sequence[Enlisted], judge: Callable[[Enlisted, Known | None], str]) -> list[Known | None]:
+        """Make a row for each URL that has none, in one transaction.
+
+        :param judge: says of each the state that its row has from now on; it may look at the disk.
+        :returns: what was known of each, in the order of ``urls``.
+        """
+        now = time.time()
+        found: list[Known | None] = []
+        with self._lock, self._telling("write"), self._transaction() as database:
+            for one in urls:
+                row = database.execute(_LOOK_UP, (one.key,)).fetchone()
+                known = self._known(row) if row is not None else None
+                state = judge(one, known)
+                found.append(known)
+                if row is None:
+                    database.execute(
+                        "INSERT INTO urls (key, url, plain, state, attempts, elapsed, at, path, wanted, mirrors)"
+                        " VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?)",
+                        (one.key, _text(one.url), one.plain, state, now, self._relative(one.path), *_words(one)),
+                    )
+                elif known is None or state != known.state:
+                    database.execute(
+                        "UPDATE urls SET state = ?, at = ?, wanted = ?, mirrors = ? WHERE key = ?",
+                        (state, now, *_words(one), one.key),
+                    )
+        return found
+
+    def publishing(self, key: bytes, publication: Publication) -> None:
+        """Note what is about to appear under its final name: whatever happens next, it will be recognised there."""
+        file = publication.file
+        with self._lock, self._telling("write"), self._transaction() as database:
+            database.execute(
+                _PUBLISH,
+                (
+                    self._relative(publication.path),
+                    file.size,
+                    _signed(file.mtime_ns),
+                    _signed(file.inode),
+                    _text(publication.etag),
+                    _text(publication.last_modified),
+                    publication.verified,
+                    " ".join(publication.digest) or None,
+                    PUBLISHING,
+                    key,
+                ),
+            )
+
+    def settle(self, outcomes: Iterable[Outcome]) -> None:
+        """Note what became of URLs, in one transaction."""
+        now = time.time()
+        rows = [
+            (
+                one.state,
+                one.attempts,
+                one.http_status,
+                _text(one.final_url),
+                _text(one.error),
+                one.elapsed,
+                now,
+                self._relative(one.path),
+                one.key,
+            )
+            for one in outcomes
+        ]
+        with self._lock, self._telling("write"), self._transaction() as database:
+            database.executemany(
+                "UPDATE urls SET state = ?, attempts = ?, http_status = ?, final_url = ?, error = ?, elapsed = ?,"
+                " at = ?, path = CASE WHEN size IS NULL THEN ? ELSE path END WHERE key = ?",
+                rows,
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Return how many URLs are in each state: reads the whole file."""
+        with self._lock, self._telling("read"):
+            rows = self._open().execute("SELECT state, count(*) FROM urls GROUP BY state").fetchall()
+        return {state: count for state, count in rows if state in STATES}
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Iterate over the URLs that have no file yet, in the order in which they were enlisted."""
+        last = 0
+        while True:
+            with self._lock, self._telling("read"):
+                rows = (
+                    self._open()
+                    .execute(
+                        "SELECT id, url, plain, state, path, error, wanted, mirrors FROM urls WHERE id > ? AND state IN"
+                        " ('failed', 'cancelled', 'enlisted', 'publishing') ORDER BY id LIMIT ?",
+                        (last, _PORTION),
+                    )
+                    .fetchall()
+                )
+            if not rows:
+                return
+            last = rows[-1][0]
+            for _, url, plain, state, path, error, wanted, mirrors in rows:
+                if isinstance(url, str) and all(isinstance(text, (str, type(None))) for text in (path, error)):
+                    place = None if path is None else self._absolute(path)
+                    yield Unfinished(url, plain == 1, state, place, error, _split(wanted), _split(mirrors))
+
+    def _known(self, row: tuple[Any, ...]) -> Known | None:
+        """Read a row; whatever is not what :class:`Journal` writes counts as unknown."""
+        state, path, size, mtime_ns, inode, etag, last_modified, verified, digest = row
+        if state not in STATES:
+            return None
+        numbers = all(isinstance(number, int) for number in (size, mtime_ns, inode))
+        texts = all(isinstance(text, (str, type(None))) for text in (etag, last_modified, digest))
+        if not numbers or not texts or not isinstance(path, str) or verified not in _VERIFIED or size < 0:
+            return Known(state, None)
+        return Known(
+            state,
+            Publication(
+                self._absolute(path),
+                FileState(size, mtime_ns, inode),
+                etag if etag is not None and _ETAG.fullmatch(etag) else None,
+                last_modified if last_modified is not None and _DATE.fullmatch(last_modified) else None,
+                verified,
+                tuple((digest or "").split()),
+            ),
+        )
+
+    def _relative(self, path: str | None) -> str | None:
+        if path is not None and self._base is not None and path.startswith(self._base.rstrip(os.sep) + os.sep):
+            path = os.path.relpath(path, self._base)
+        return _text(path)
+
+    def _absolute(self, path: str) -> str:
+        return path if self._base is None else os.path.join(self._base, path)
+
+    # The file.
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise JournalError(self.path, "it is not open")
+        return self._database
+
+    def _connected(self, *, make: bool) -> sqlite3.Connection:
+        flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        if make:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        # Nobody else reads which URLs somebody has fetched.
+        os.close(os.open(self.path, flags | (os.O_CREAT if make else 0), 0o600))
+        database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+            # It may come from anybody: nothing in its schema is run.
+            database.execute("PRAGMA trusted_schema = OFF")
+            database.execute("PRAGMA cell_size_check = ON")
+            self._check(database)
+            if database.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                database.execute("PRAGMA journal_mode = DELETE")  # a file system without shared memory
+            database.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _check(self, database: sqlite3.Connection) -> None:
+        """Make the tables in an empty file; refuse a file that is anything else than a journal."""
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            schema = {
+                name: sql
+                for name, sql in database.execute("SELECT name, sql FROM sqlite_master")
+                if not str(name).startswith("sqlite_autoindex_")
+            }
+            application = database.execute("PRAGMA application_id").fetchone()[0]
+            if not schema and application == 0:
+                for sql in (*_TABLES.values(), _INDEX):
+                    database.execute(sql)
+                database.execute(f"PRAGMA application_id = {APPLICATION}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
+            elif application != APPLICATION:
+                raise JournalError(self.path, "it is another program's file; give a journal a file of its own")
+            elif (version := database.execute("PRAGMA user_version").fetchone()[0]) != VERSION:
+                raise JournalError(self.path, f"its format is {version}, and this aiodownload reads {VERSION}")
+            elif schema != {**_TABLES, "failures": _INDEX}:
+                raise JournalError(self.path, "its tables are not those of a journal")
+            database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        database = self._open()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _telling(self, action: str) -> Iterator[None]:
+        """Turn what SQLite and the operating system say into a :class:`JournalError`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(self.path, f"cannot {action}: {error}") from error
+        except OSError as error:
+            raise JournalError(self.path, f"cannot {action}: {error.strerror or error}") from error
+
+
+def _text(value: str | None) -> str | None:
+    """``value`` as SQLite can hold it: names of files may hold bytes that are no UTF-8."""
+    return None if value is None else value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _words(one: Enlisted) -> tuple[str | None, str | None]:
+    """Digests and mirrors as the file holds them: neither has a space in it."""
+    return " ".join(one.digest) or None, _text(" ".join(one.mirrors)) or None
+
+
+def _split(words: object) -> tuple[str, ...]:
+    return tuple(words.split()) if isinstance(words, str) else ()
+
+
+def _signed(number: int) -> int:
+    """An inode has up to 64 bits without a sign, an integer of SQLite has one."""
+    return (number + 2**63) % 2**64 - 2**63
