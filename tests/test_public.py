@@ -138,6 +138,9 @@ def parameters(function: Callable[..., Any]) -> str:
     return ", ".join(told)
 
 
+KEEPING = "durable=False, strict=False, refresh=False"
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [
@@ -156,7 +159,7 @@ def parameters(function: Callable[..., Any]) -> str:
         (BackOff, "max_attempts=10, **settings"),
         (
             DownloadStrategy,
-            "chunk_size=65536, home=None, skip_cached=False, *, max_bytes=None, max_ratio=200, refresh=False",
+            f"chunk_size=65536, home=None, skip_cached=False, *, max_bytes=None, max_ratio=200, {KEEPING}",
         ),
         (DownloadStrategy.get_file_path, "self, bundle"),
         (DownloadStrategy.on_success, "self, response, bundle"),
@@ -172,14 +175,14 @@ LATER = [
     *((aiodownload.one, (URL,), name) for name in ("progress",)),
     *((aiodownload.swarm, ([],), name) for name in ("executor", "workers", "progress")),
     *((aiodownload.each, ([],), name) for name in ("executor", "workers", "progress")),
-    *((AioDownload, (), name) for name in ("strict", "progress")),
+    *((AioDownload, (), name) for name in ("durable", "progress")),
     *((AioDownloadBundle, (URL,), name) for name in ("mirror", "sha256")),
     *(
         (kind, (), name)
         for kind in (RequestStrategy, Lenient, BackOff)
         for name in ("per_host", "rate", "bandwidth", "low_speed", "deadline", "retry_budget", "no_such_setting")
     ),
-    *((DownloadStrategy, (), name) for name in ("durable", "segments", "resume", "resumable", "no_such_setting")),
+    *((DownloadStrategy, (), name) for name in ("segments", "resume", "resumable", "no_such_setting")),
 ]
 
 

@@ -125,6 +125,9 @@ class Delivery:
         try:
             decoder = self._coding(path)
             self._expect(sink, decoded=decoder is not None)
+            proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
+            if strategy.strict and proof is Verified.NONE:
+                raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
             if decoder is None:
                 await self._pour(sink, strategy.chunk_size, limit)
             else:
@@ -134,7 +137,6 @@ class Delivery:
                 raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
             if self._as_sent is not None:
                 self._as_sent.verify(transient=not bundle._mismatched)
-            proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
             bundle.size = await sink.commit()
@@ -174,7 +176,7 @@ class Delivery:
 
     async def _new_sink(self, path: str) -> PartialFile:
         home = self._workspace.opened or await self._workspace.home()
-        sink = PartialFile(self._workspace.disk, path, home.mode)
+        sink = PartialFile(self._workspace.disk, path, home.mode, durable=self._workspace.strategy.durable)
         length = self._framing.length
         if self._validator is not None and length is not None and length > BATCH and not self._bundle.params:
             headers = self._response.headers

@@ -8,6 +8,7 @@ import secrets
 import stat
 
 from ..errors import HomeError
+from .part import make_folders
 
 __all__ = ["Home"]
 
@@ -26,7 +27,7 @@ class Home:
         self.folds_case = folds_case
 
     @classmethod
-    def open(cls, path: str) -> Home:
+    def open(cls, path: str, durable: bool = False) -> Home:
         """Make the folder if it is missing, and try it with a file that is removed again.  Blocks.
 
         The file also tells the umask: reading the umask itself would mean to change it for every thread.
@@ -35,7 +36,7 @@ class Home:
         """
         trial = os.path.join(path, f".aiodownload-{secrets.token_hex(8)}x")
         try:
-            os.makedirs(path, exist_ok=True)
+            make_folders(path, durable=durable)
             handle = os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
                 mode = stat.S_IMODE(os.fstat(handle).st_mode)

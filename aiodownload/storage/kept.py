@@ -53,10 +53,11 @@ class KeptPart(Part):
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
     :param origin: what the bytes are of.
+    :param durable: see :class:`Part`.
     """
 
-    def __init__(self, path: str, mode: int, origin: Origin) -> None:
-        super().__init__(path, mode, _tag)
+    def __init__(self, path: str, mode: int, origin: Origin, *, durable: bool = False) -> None:
+        super().__init__(path, mode, _tag, durable=durable)
         self.origin = origin
         self._record: Record | None = None
         self._noting: bool | None = None  # not known before there is something to note
@@ -255,7 +256,7 @@ def _seize(path: str, record: Record) -> tuple[str, int] | None:
     try:
         return partial, os.open(partial, os.O_RDWR | _NOFOLLOW)
     except OSError:
-        _remove(partial)
+        _remove(partial, _record_path(path))  # which speaks of nothing now
         return None
 
 

@@ -12,7 +12,19 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 
-__all__ = ["ACTIONS", "MAX_NAME", "READY", "REPLY", "REQUEST", "Part", "PartError", "beside", "partial_name", "publish"]
+__all__ = [
+    "ACTIONS",
+    "MAX_NAME",
+    "READY",
+    "REPLY",
+    "REQUEST",
+    "Part",
+    "PartError",
+    "beside",
+    "make_folders",
+    "partial_name",
+    "publish",
+]
 
 MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
 
@@ -28,8 +40,8 @@ _FLAGS = (
     | getattr(os, "O_BINARY", 0)
 )
 
-ACTIONS = ("write", "finish", "rename to", "read")
-_WRITE, _FINISH, _RENAME, _READ = ACTIONS
+ACTIONS = ("write", "finish", "rename to", "read", "sync")
+_WRITE, _FINISH, _RENAME, _READ, _SYNC = ACTIONS
 
 
 class PartError(Exception):
@@ -51,10 +63,12 @@ class Part:
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
     :param tag: tells :attr:`~aiodownload.storage.owner.Owner.tag` (str) of the process; asked when that is needed.
+    :param durable: bring the bytes, then the name, to the disk itself before :meth:`publish` returns (bool).
     """
 
-    def __init__(self, path: str, mode: int, tag: Callable[[], str]) -> None:
+    def __init__(self, path: str, mode: int, tag: Callable[[], str], *, durable: bool = False) -> None:
         self.path = path
+        self.durable = durable
         self.size = 0
         self._mode = mode
         self._tag = tag
@@ -70,7 +84,9 @@ class Part:
         try:
             if self._handle is None:
                 self._private = not whole
-                self._handle, self._partial = _create(self.path, self._mode if whole else _PRIVATE, self._tag())
+                self._handle, self._partial = _create(
+                    self.path, self._mode if whole else _PRIVATE, self._tag(), durable=self.durable
+                )
             for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
@@ -84,7 +100,8 @@ class Part:
         """Compare the size on disk with the bytes counted; rename.
 
         :param before: called with the state of the file when it has all but its final name.
-        :raises PartError: if the disk refuses; the final path is then as it was.
+        :raises PartError: if the disk refuses; the final path is then as it was, unless it was the name alone that
+            could not be brought to the disk itself.
         """
         if self._handle is None or self._partial is None:
             raise PartError(_FINISH, None)
@@ -95,12 +112,19 @@ class Part:
                 raise PartError(_FINISH, None)
             if self._private and hasattr(os, "fchmod"):
                 os.fchmod(self._handle, self._mode)
+            if self.durable:
+                action = _SYNC
+                os.fsync(self._handle)
+                action = _FINISH
             handle, self._handle = self._handle, None
             os.close(handle)  # its errors count
             before(state)
             action = _RENAME
             os.replace(self._partial, self.path)
             self._partial = None
+            if self.durable:
+                action = _SYNC
+                _sync_folder(os.path.dirname(self.path))
         except OSError as error:
             raise PartError(action, error.errno) from error
 
@@ -169,7 +193,7 @@ def partial_name(name: str, tag: str) -> str:
     return beside(name, f".{tag}.part")
 
 
-def _create(path: str, mode: int, tag: str) -> tuple[int, str]:
+def _create(path: str, mode: int, tag: str, *, durable: bool) -> tuple[int, str]:
     """Make a partial file for ``path`` and the folders above it; return its descriptor and path."""
     folder, name = os.path.split(path)
     partial = os.path.join(folder, partial_name(name, tag))
@@ -177,10 +201,32 @@ def _create(path: str, mode: int, tag: str) -> tuple[int, str]:
         try:
             return os.open(partial, _FLAGS, mode), partial
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
+            make_folders(folder, durable=durable)
         except FileExistsError:  # this process works on the same path twice
             partial = os.path.join(folder, partial_name(name, f"{tag}-{os.urandom(4).hex()}"))
     return os.open(partial, _FLAGS, mode), partial
+
+
+def make_folders(folder: str, *, durable: bool) -> None:
+    """Make ``folder`` and those above it that are missing; ``durable``: bring their names to the disk itself."""
+    missing = []
+    while durable and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    os.makedirs(missing[0] if missing else folder, exist_ok=True)
+    for made in reversed(missing):
+        _sync_folder(os.path.dirname(made))
+
+
+def _sync_folder(folder: str) -> None:
+    """Bring the names in ``folder`` to the disk itself, where an operating system can (POSIX)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 # What goes through the socket.  Numbers are of this machine's byte order: both ends are on it.

@@ -30,6 +30,10 @@ class DownloadStrategy:
     :param skip_cached: take a file that is there already as it is, without a request (bool).
     :param max_bytes: most bytes of one file, None for any number.  A larger body fails its bundle.
     :param max_ratio: how many times a body that comes encoded may expand, counted after 32 MiB of output; None for any.
+    :param durable: bring each file to the disk itself before its bundle is done (bool): its bytes, then its name, then
+        the folder.  It then outlives a power cut; without, it outlives everything but that.  Slow.
+    :param strict: fail a body whose wholeness nothing proves (bool): no length, no chunks, no digest, only the closing
+        of the connection (RFC 9112 section 8).  Without, it is kept, and ``verified`` is ``NONE``.
     :param refresh: ask again for files that the journal knows, and take only what has changed (bool): If-None-Match and
         If-Modified-Since go along, and a 304 confirms the file (RFC 9110 section 13.1).  Needs a journal.
     :raises ConfigurationError: for a value that cannot work.
@@ -48,6 +52,7 @@ class DownloadStrategy:
     max_ratio: float | None = 200
     refresh: bool = False
     durable: bool = False
+    strict: bool = False
     resumable: bool = False
 
     def __init__(
@@ -58,6 +63,8 @@ class DownloadStrategy:
         *,
         max_bytes: int | None = None,
         max_ratio: float | None = 200,
+        durable: bool = False,
+        strict: bool = False,
         refresh: bool = False,
     ) -> None:
         self.chunk_size = chunk_size
@@ -65,6 +72,8 @@ class DownloadStrategy:
         self.skip_cached = skip_cached
         self.max_bytes = max_bytes
         self.max_ratio = max_ratio
+        self.durable = durable
+        self.strict = strict
         self.refresh = refresh
         check_download_settings(self)
 
@@ -131,7 +140,7 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:
         checks.number("max_ratio", strategy.max_ratio, least=1)
-    for name in ("skip_cached", "refresh", "resumable"):
+    for name in ("skip_cached", "durable", "strict", "refresh", "resumable"):
         if not isinstance(value := getattr(strategy, name), bool):
             raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 

@@ -38,7 +38,7 @@ class Workspace:
         :raises HomeError: if it cannot be used.
         """
         if self._home is None or (self._home.done() and self.opened is None):
-            self._home = asyncio.ensure_future(self.disk.run(Home.open, self.strategy.home))
+            self._home = asyncio.ensure_future(self.disk.run(Home.open, self.strategy.home, self.strategy.durable))
         self.opened = await asyncio.shield(self._home)
         return self.opened
 
@@ -54,7 +54,7 @@ class Workspace:
         except asyncio.CancelledError:
             claiming.add_done_callback(self._let_go)
             raise
-        return None if part is None else PartialFile(self.disk, path, mode, part)
+        return None if part is None else PartialFile(self.disk, path, mode, part, durable=self.strategy.durable)
 
     def kept(self, bundle: AioDownloadBundle) -> None:
         """A try has left bytes of ``bundle``: the next one may go on with them."""
