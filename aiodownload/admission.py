@@ -24,6 +24,7 @@ __all__ = ["Admission", "Candidate", "chosen_path"]
 _log = logging.getLogger("aiodownload")
 
 _TAKEN = "another URL of this run is written there, a folder has that name, or a file stands where a folder should be"
+_LINKED = "a symbolic link stands there or on the way there, and none is followed below home; remove it"
 TRUSTED = 1024  # characters; a longer path is looked at again
 
 
@@ -232,6 +233,8 @@ class Admission:
             if again is not None:
                 return again
             key = candidate.key
+            if places.linked(key, candidate.parent):
+                return self._fail(candidate, PathError(candidate.path, _LINKED))
             record = self._seen.get(key) or recalled.get(key)
             taken = places.in_the_way(key, candidate.parent)
             if taken is None:
@@ -271,11 +274,11 @@ class Admission:
         places = self._workspace.places
         parents = {one.parent: os.path.dirname(one.path) for one in candidates if not places.knows(one.parent)}
         if parents:
-            places.learn(await self._workspace.disk.run(survey, parents, self._fold))
+            places.learn(await self._workspace.disk.run(survey, parents, self._fold, self._strategy.home))
 
     async def _find(self, candidates: Sequence[Candidate]) -> None:
         """Settle those whose files are there already."""
-        found = await self._workspace.disk.run(find, [candidate.path for candidate in candidates])
+        found = await self._workspace.disk.run(find, [candidate.path for candidate in candidates], self._strategy.home)
         for candidate, file in zip(candidates, found, strict=True):
             if file is not None:
                 bundle = candidate.bundle

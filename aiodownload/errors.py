@@ -374,4 +374,6 @@ class DiskError(DownloadError):
 
     def __str__(self) -> str:
         text = os.strerror(self.errno) if self.errno is not None else "the size on disk is wrong"
+        if self.errno == _errno.ELOOP:
+            text = "a symbolic link is in the way, and none is followed below home"
         return f"cannot {self.action} {printable(self.path)!r}: {text} ({self.reason})"

@@ -26,7 +26,7 @@ from .errors import (
     StrategyError,
     TransportError,
 )
-from .journal import FileState, Publication
+from .journal import Publication
 from .recorder import confirm
 from .request.redirects import REDIRECTS, Hop, Trail
 from .request.response import (
@@ -45,6 +45,7 @@ from .request.retry_after import retry_after
 from .request.strategy import RequestStrategy
 from .storage.delivery import Delivery
 from .storage.partial import PartialFile
+from .storage.placement import state_at
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
@@ -236,8 +237,8 @@ class Exchanges:
     async def _confirmed(self, bundle: AioDownloadBundle) -> Confirmed | Restart:
         """The server has nothing newer than the file, and the file must still be what it was."""
         file: Publication = bundle._condition
-        there = await self._workspace.disk.run(FileState.at, file.path)
-        if there is None or (there.size, there.mtime_ns) != (file.file.size, file.file.mtime_ns):
+        there = await self._workspace.disk.run(state_at, file.path, self._download.home)
+        if there is None or not file.file.is_of(there):
             return Restart("the file that was to be confirmed is not there any more")
         confirm(bundle, file)
         return Confirmed()

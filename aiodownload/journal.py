@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -105,18 +104,13 @@ class FileState:
     inode: int
 
     @classmethod
-    def at(cls, path: str) -> FileState | None:
-        """Look at ``path``; None if there is no regular file.  Follows no link.  Blocks."""
-        try:
-            state = os.lstat(path)
-        except (OSError, ValueError):
-            return None
-        return cls.of(state) if stat.S_ISREG(state.st_mode) else None
-
-    @classmethod
     def of(cls, state: os.stat_result) -> FileState:
         """Return what counts of ``state``."""
         return cls(state.st_size, state.st_mtime_ns, state.st_ino)
+
+    def is_of(self, state: os.stat_result) -> bool:
+        """Whether ``state`` is that of the file, or of a copy with its time: the inode is not compared."""
+        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from .bundle import Status, Verified
 from .errors import InvalidURLError
-from .journal import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Journal, Known, Outcome
+from .journal import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, Journal, Known, Outcome
 from .redact import redact
 from .storage.disk import Disk
-from .storage.placement import other_places
+from .storage.placement import other_places, state_at
 
 if TYPE_CHECKING:
     from .bundle import AioDownloadBundle
@@ -153,7 +153,7 @@ class Recorder:
         decisions: list[Decision] = []
 
         def judge(one: Enlisted, known: Known | None) -> str:
-            file = _file_of(one, known)
+            file = _file_of(one, known, self._home)
             settled = not self._refresh and known is not None and _is_settled(known, file)
             decisions.append(Decision(Registered(one.key, known), settled, file))
             if settled and known is not None:
@@ -164,7 +164,7 @@ class Recorder:
         return decisions
 
 
-def _file_of(one: Enlisted, known: Known | None) -> Publication | None:
+def _file_of(one: Enlisted, known: Known | None, home: str) -> Publication | None:
     """The file that the journal tells of, if it is there, unchanged, and in a place that is this URL's."""
     if known is None or known.publication is None or one.path is None:
         return None
@@ -172,11 +172,11 @@ def _file_of(one: Enlisted, known: Known | None) -> Publication | None:
     # A journal may come from anywhere: it does not say where a file is, only which of the URL's places it is in.
     if told.path != one.path and told.path not in other_places(one.path):
         return None
-    there = FileState.at(told.path)
-    if there is None or (there.size, there.mtime_ns) != (told.file.size, told.file.mtime_ns):
+    state = state_at(told.path, home)
+    if state is None or not told.file.is_of(state):
         return None
     # Killed while it was being published: only the very file that was about to be is the whole one.
-    return None if known.state == PUBLISHING and (there.inode ^ told.file.inode) % 2**64 else told
+    return None if known.state == PUBLISHING and (state.st_ino - told.file.inode) % 2**64 else told
 
 
 def _is_settled(known: Known, file: Publication | None) -> bool:

@@ -37,7 +37,7 @@ def home(tmp_path: Path) -> Path:
 
 def say(monkeypatch: pytest.MonkeyPatch, folds_case: bool) -> None:
     """Let every home say that it folds case, or that it does not; the disk itself stays what it is."""
-    monkeypatch.setattr(Home, "open", staticmethod(lambda path: Home(path, 0o644, folds_case)))
+    monkeypatch.setattr(Home, "open", staticmethod(lambda path, durable=False: Home(path, 0o644, folds_case)))
 
 
 @pytest.fixture

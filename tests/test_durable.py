@@ -86,9 +86,17 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Model:  # noqa: C901 (o
     real = {name: getattr(os, name) for name in ("open", "close", "write", "fsync", "ftruncate", "mkdir", "unlink")}
     real |= {"replace": os.replace, "rename": os.rename}
 
-    def opened(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
-        existed = os.path.exists(path) if model.inside(path) else True
-        handle = real["open"](path, flags, mode, **more)
+    def full(path: Any, folder: int | None) -> Any:
+        """The absolute path of what is named in an open folder."""
+        if folder is None:
+            return path
+        above = model.handles.get(folder)
+        return os.path.normpath(os.path.join(above, path)) if isinstance(above, str) else None
+
+    def opened(name: Any, flags: int, mode: int = 0o777, dir_fd: int | None = None) -> int:
+        path = full(name, dir_fd)
+        existed = os.path.lexists(path) if model.inside(path) else True
+        handle = real["open"](name, flags, mode, dir_fd=dir_fd)
         if model.inside(path) or path == model.root:
             if os.path.isdir(path):
                 model.handles[handle] = path
@@ -129,21 +137,22 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Model:  # noqa: C901 (o
         model.handles.pop(handle, None)
         real["close"](handle)
 
-    def made(path: Any, mode: int = 0o777, **more: Any) -> None:
-        real["mkdir"](path, mode, **more)
-        if model.inside(os.fspath(path)):
-            model.change("link", os.fspath(path), "folder")
-
-    def removed(path: Any, **more: Any) -> None:
-        real["unlink"](path, **more)
+    def made(name: Any, mode: int = 0o777, dir_fd: int | None = None) -> None:
+        real["mkdir"](name, mode, dir_fd=dir_fd)
+        path = full(os.fspath(name), dir_fd)
         if model.inside(path):
+            model.change("link", path, "folder")
+
+    def removed(name: Any, dir_fd: int | None = None) -> None:
+        real["unlink"](name, dir_fd=dir_fd)
+        if model.inside(path := full(name, dir_fd)):
             model.change("unlink", path)
 
     def renamed(name: str) -> Callable[..., None]:
-        def rename(source: Any, target: Any, **more: Any) -> None:
-            real[name](source, target, **more)
-            if model.inside(source):
-                model.change("rename", source, target)
+        def rename(old: Any, new: Any, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+            real[name](old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            if model.inside(source := full(old, src_dir_fd)):
+                model.change("rename", source, full(new, dst_dir_fd))
 
         return rename
 

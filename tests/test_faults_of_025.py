@@ -35,7 +35,7 @@ from aiodownload import (
     StrategyError,
     Verified,
 )
-from aiodownload.storage import part
+from aiodownload.storage import folder, part
 
 Make = Callable[..., AioDownload]
 Files = Callable[[], dict[str, bytes]]
@@ -680,6 +680,7 @@ def test_b25_files_are_written_off_the_event_loop(
     """Every call that may wait for a disk is made in a disk thread, for small files and large ones."""
     noting = Noting()
     monkeypatch.setattr(part, "os", noting)
+    monkeypatch.setattr(folder, "os", noting)
     urls = [server.on("/small", ok(b"x")), server.on("/large", ok(bytes(3_000_000))), server.on("/cut", cut(b"xy", 1))]
     aiodownload.swarm(urls, quick(RequestStrategy()))
     assert {name for name, _ in noting.calls} >= {"open", "write", "fstat", "close", "replace"}

@@ -209,13 +209,15 @@ def test_all_bytes_were_there(server: FaultServer, home: Path, quick: Callable[.
     url = server.on("/f.bin", ranged(BODY))
     program = (
         "import os, signal, sys, aiodownload\n"
-        "from aiodownload.storage import part\n"
+        "from aiodownload.storage import folder\n"
         "class Os:\n"
         "    def __getattr__(self, name): return getattr(os, name)\n"
-        "    def replace(self, *_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    def replace(self, source, target, **more):\n"
+        "        if target == 'f.bin': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        os.replace(source, target, **more)\n"
         "from aiodownload.storage import kept\n"
         "kept.CHECKPOINT = 1\n"
-        "part.os = Os()\n"
+        "folder.os = Os()\n"
         "aiodownload.one(sys.argv[1], aiodownload.AioDownload(None, aiodownload.DownloadStrategy(home=sys.argv[2])))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, url, str(home)], check=False)

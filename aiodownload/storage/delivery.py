@@ -176,7 +176,7 @@ class Delivery:
 
     async def _new_sink(self, path: str) -> PartialFile:
         home = self._workspace.opened or await self._workspace.home()
-        sink = PartialFile(self._workspace.disk, path, home.mode, durable=self._workspace.strategy.durable)
+        sink = self._workspace.sink(path, home)
         length = self._framing.length
         if self._validator is not None and length is not None and length > BATCH and not self._bundle.params:
             headers = self._response.headers

@@ -8,7 +8,7 @@ import secrets
 import stat
 
 from ..errors import HomeError
-from .part import make_folders
+from .folder import Folder
 
 __all__ = ["Home"]
 
@@ -36,7 +36,7 @@ class Home:
         """
         trial = os.path.join(path, f".aiodownload-{secrets.token_hex(8)}x")
         try:
-            make_folders(path, durable=durable)
+            Folder.open(path, make=True, durable=durable).close()
             handle = os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
                 mode = stat.S_IMODE(os.fstat(handle).st_mode)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from .folder import Folder
 from .owner import TAG, Owner, gone, me
 from .part import Part, PartError, beside, partial_name
 from .record import LONGEST, Ranges, Record, add, dump, parse
@@ -24,7 +25,6 @@ __all__ = ["RECORD", "KeptPart", "Origin", "claim", "record_name", "sweep"]
 
 RECORD = ".part.json"
 _PART = ".part"
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 # Bytes after which the record is brought up to date; what is lost with a process is at most that, and what it had in
 # memory.
@@ -53,21 +53,24 @@ class KeptPart(Part):
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
     :param origin: what the bytes are of.
+    :param root: see :class:`Part`.
     :param durable: see :class:`Part`.
     """
 
-    def __init__(self, path: str, mode: int, origin: Origin, *, durable: bool = False) -> None:
-        super().__init__(path, mode, _tag, durable=durable)
+    def __init__(self, path: str, mode: int, origin: Origin, *, root: str | None = None, durable: bool = False) -> None:
+        super().__init__(path, mode, _tag, root=root, durable=durable)
         self.origin = origin
         self._record: Record | None = None
         self._noting: bool | None = None  # not known before there is something to note
         self._asleep = time.monotonic()
 
     @classmethod
-    def take_up(cls, path: str, mode: int, partial: str, handle: int, record: Record, held: int) -> KeptPart:
+    def take_up(
+        cls, path: str, mode: int, folder: Folder, partial: str, handle: int, record: Record, held: int
+    ) -> KeptPart:
         """Go on with an open partial file after its first ``held`` bytes."""
         part = cls(path, mode, Origin(record.url, record.validator, record.total))
-        part._partial, part._handle, part.size, part._noting = partial, handle, held, True
+        part._folder, part._partial, part._handle, part.size, part._noting = folder, partial, handle, held, True
         part._note(tuple((first, min(end, held)) for first, end in record.synced if first < held))
         return part
 
@@ -77,8 +80,8 @@ class KeptPart(Part):
         :raises PartError: if the disk refuses.
         """
         super().append(chunks)
-        if self._noting is None:
-            self._noting = _make_way(self.path)
+        if self._noting is None and self._folder is not None:
+            self._noting = _make_way(self._folder, os.path.basename(self.path))
             self._note(())
         elif self.size - self._noted >= CHECKPOINT:
             self._note(self._sync())
@@ -92,12 +95,15 @@ class KeptPart(Part):
         if self.size != self.origin.total:
             raise PartError("finish", None)
         super().publish(before)
+
+    def _published(self) -> None:
         self._forget()
+        super()._published()
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        super().discard()
         self._forget()
+        super().discard()
 
     def release(self) -> bool:
         """Keep the bytes for whoever wants to go on; False if there is nothing to go on with."""
@@ -107,6 +113,7 @@ class KeptPart(Part):
             return False
         self._close()
         self._partial = None
+        self._let_go()
         return True
 
     @property
@@ -130,42 +137,54 @@ class KeptPart(Part):
 
     def _note(self, synced: Ranges, *, mine: bool = True) -> None:
         """Write the record: after the bytes, never before.  Where that fails, the bytes are less worth, not wrong."""
-        if not self._noting or self._handle is None or self._partial is None:
+        if not self._noting or self._handle is None or self._partial is None or self._folder is None:
             return
         owner = me()
         with contextlib.suppress(OSError):
             record = Record(
                 *self.origin,
-                part=os.path.basename(self._partial),
+                part=self._partial,
                 inode=os.fstat(self._handle).st_ino,
                 boot=owner.boot,
                 written=add((), 0, self.size),
                 synced=synced,
                 owner=owner if mine else None,
             )
-            _write(_record_path(self.path), dump(record))
+            _write(self._folder, record_name(os.path.basename(self.path)), dump(record))
             self._record = record
 
     def _forget(self) -> None:
-        if self._record is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(_record_path(self.path))
+        if self._record is not None and self._folder is not None:
+            _remove(self._folder, record_name(os.path.basename(self.path)))
             self._record = None
 
 
-def claim(path: str, mode: int, url: str) -> KeptPart | None:
+def claim(path: str, mode: int, url: str, root: str | None = None) -> KeptPart | None:
     """Take up the partial file of ``path``, if there is one of ``url`` that nobody works on.  Blocks.
 
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
     :param url: :func:`~aiodownload.storage.record.identity` of the URL (str).
+    :param root: the folder below which no symbolic link is followed (absolute str), or None.
     """
-    record = _read(_record_path(path))
+    try:
+        folder = Folder.open(os.path.dirname(path), root)
+    except OSError:
+        return None
+    part = _claim(folder, path, mode, url)
+    if part is None:
+        folder.close()
+    return part
+
+
+def _claim(folder: Folder, path: str, mode: int, url: str) -> KeptPart | None:
+    name = os.path.basename(path)
+    record = _read(folder, record_name(name))
     if record is None or not _is_free(record) or record.url != url:
         return None
     # The last byte is asked for again if all are there: the answer tells whether they still are the file.
     held = min(record.held(me().boot), record.total - 1)
-    found = _seize(path, record)
+    found = _seize(folder, name, record)
     if found is None:
         return None
     partial, handle = found
@@ -175,15 +194,15 @@ def claim(path: str, mode: int, url: str) -> KeptPart | None:
         if usable and 0 < held <= state.st_size:
             os.ftruncate(handle, held)
             os.lseek(handle, held, os.SEEK_SET)
-            return KeptPart.take_up(path, mode, partial, handle, record, held)
+            return KeptPart.take_up(path, mode, folder, partial, handle, record, held)
     except OSError:
         pass
     os.close(handle)
-    _remove(partial, _record_path(path))
+    _remove(folder, partial, record_name(name))
     return None
 
 
-def sweep(folder: str, names: Iterable[str]) -> None:
+def sweep(folder: Folder, names: Iterable[str]) -> None:
     """Remove partial files that dead processes have left in ``folder`` and no record speaks of.  Blocks.
 
     :param names: what the folder holds.
@@ -191,19 +210,14 @@ def sweep(folder: str, names: Iterable[str]) -> None:
     names = list(names)
     left = [name for name in names if (owner := _owner(name)) is not None and gone(owner)]
     if left:
-        records = (_read(os.path.join(folder, name)) for name in names if name.endswith(RECORD))
+        records = (_read(folder, name) for name in names if name.endswith(RECORD))
         spoken_of = {record.part for record in records if record is not None}
-        _remove(*(os.path.join(folder, name) for name in left if name not in spoken_of))
+        _remove(folder, *(name for name in left if name not in spoken_of))
 
 
 def record_name(name: str) -> str:
     """Return the name of the record for the file ``name``: ``.name.part.json``."""
     return beside(name, RECORD)
-
-
-def _record_path(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, record_name(name))
 
 
 def _owner(name: str) -> Owner | None:
@@ -227,42 +241,41 @@ def _is_free(record: Record) -> bool:
     return record.owner is None or gone(record.owner)
 
 
-def _make_way(path: str) -> bool:
-    """Whether a record may be written for ``path``: not where somebody else's speaks of bytes that are in work."""
-    record = _read(_record_path(path))
+def _make_way(folder: Folder, name: str) -> bool:
+    """Whether a record may be written for ``name``: not where somebody else's speaks of bytes that are in work."""
+    record = _read(folder, record_name(name))
     if record is None:
         return True
     if not _is_free(record):
         return False
-    found = _seize(path, record)
+    found = _seize(folder, name, record)
     if found is not None:
         os.close(found[1])
-        _remove(found[0])
+        _remove(folder, found[0])
     return True
 
 
-def _seize(path: str, record: Record) -> tuple[str, int] | None:
-    """Make the partial file of ``record`` one's own; return its path and descriptor, or None if it is gone."""
-    folder, name = os.path.split(path)
+def _seize(folder: Folder, name: str, record: Record) -> tuple[str, int] | None:
+    """Make the partial file of ``record`` one's own; return its name and descriptor, or None if it is gone."""
     found = _MARK.search(os.path.splitext(record.part)[0])
     # A record is no reason to touch any other file.
     if found is None or record.part != partial_name(name, found[0][1:]):
         return None
-    partial = os.path.join(folder, partial_name(name, _tag()))
+    partial = partial_name(name, _tag())
     try:
-        os.rename(os.path.join(folder, record.part), partial)
+        folder.rename(record.part, partial)
     except OSError:
         return None
     try:
-        return partial, os.open(partial, os.O_RDWR | _NOFOLLOW)
+        return partial, folder.open_file(partial, os.O_RDWR)
     except OSError:
-        _remove(partial, _record_path(path))  # which speaks of nothing now
+        _remove(folder, partial, record_name(name))  # which speaks of nothing now
         return None
 
 
-def _read(path: str) -> Record | None:
+def _read(folder: Folder, name: str) -> Record | None:
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NOFOLLOW)
+        handle = folder.open_file(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
     try:
@@ -273,27 +286,26 @@ def _read(path: str) -> Record | None:
         os.close(handle)
 
 
-def _write(path: str, data: bytes) -> None:
+def _write(folder: Folder, name: str, data: bytes) -> None:
     """Replace the record in one step; a torn one would be none.
 
     :raises OSError: if that is not possible; nothing is left of it then.
     """
-    folder, name = os.path.split(path)
-    draft = os.path.join(folder, partial_name(name.removeprefix(".")[:100], _tag()))
-    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NOFOLLOW, 0o600)
+    draft = partial_name(name.removeprefix(".")[:100], _tag())
+    handle = folder.open_file(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     try:
         try:
             if os.write(handle, data) != len(data):
                 raise OSError("the record was not written whole")
         finally:
             os.close(handle)
-        os.replace(draft, path)
+        folder.rename(draft, name)
     except BaseException:
-        _remove(draft)
+        _remove(folder, draft)
         raise
 
 
-def _remove(*paths: str) -> None:
-    for path in paths:
+def _remove(folder: Folder, *names: str) -> None:
+    for name in names:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            folder.unlink(name)

@@ -1,16 +1,19 @@
 """A partial file by blocking calls: made beside its target, written, and renamed to it when it is whole.
 
 Run as a program, it does so for small bodies that come through its standard input, see :mod:`publisher`; which is
-why it imports nothing of the package.
+why it imports nothing of the package but its neighbour.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
+
+from .folder import Folder
 
 __all__ = [
     "ACTIONS",
@@ -21,7 +24,6 @@ __all__ = [
     "Part",
     "PartError",
     "beside",
-    "make_folders",
     "partial_name",
     "publish",
 ]
@@ -31,14 +33,7 @@ MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
 # While a body comes in over several trips, nobody else reads or writes half a file (curl CVE-2022-32207).  One that
 # makes a single trip has its final mode at once.
 _PRIVATE = 0o600
-_FLAGS = (
-    os.O_CREAT
-    | os.O_EXCL
-    | os.O_WRONLY
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+_FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 ACTIONS = ("write", "finish", "rename to", "read", "sync")
 _WRITE, _FINISH, _RENAME, _READ, _SYNC = ACTIONS
@@ -63,11 +58,16 @@ class Part:
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
     :param tag: tells :attr:`~aiodownload.storage.owner.Owner.tag` (str) of the process; asked when that is needed.
+    :param root: the folder below which no symbolic link is followed (absolute str); None: no such folder.
     :param durable: bring the bytes, then the name, to the disk itself before :meth:`publish` returns (bool).
     """
 
-    def __init__(self, path: str, mode: int, tag: Callable[[], str], *, durable: bool = False) -> None:
+    def __init__(
+        self, path: str, mode: int, tag: Callable[[], str], *, root: str | None = None, durable: bool = False
+    ) -> None:
         self.path = path
+        self.root = root
+        self._folder: Folder | None = None
         self.durable = durable
         self.size = 0
         self._mode = mode
@@ -84,9 +84,9 @@ class Part:
         try:
             if self._handle is None:
                 self._private = not whole
-                self._handle, self._partial = _create(
-                    self.path, self._mode if whole else _PRIVATE, self._tag(), durable=self.durable
-                )
+                self._folder = Folder.open(os.path.dirname(self.path), self.root, make=True, durable=self.durable)
+                mode = self._mode if whole else _PRIVATE
+                self._handle, self._partial = _create(self._folder, os.path.basename(self.path), mode, self._tag())
             for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
@@ -103,7 +103,7 @@ class Part:
         :raises PartError: if the disk refuses; the final path is then as it was, unless it was the name alone that
             could not be brought to the disk itself.
         """
-        if self._handle is None or self._partial is None:
+        if self._handle is None or self._partial is None or self._folder is None:
             raise PartError(_FINISH, None)
         action = _FINISH
         try:
@@ -120,21 +120,26 @@ class Part:
             os.close(handle)  # its errors count
             before(state)
             action = _RENAME
-            os.replace(self._partial, self.path)
+            name = os.path.basename(self.path)
+            if self._folder.is_link(name):  # it is somebody's, and says that the file belongs elsewhere
+                raise PartError(_RENAME, errno.ELOOP)
+            self._folder.rename(self._partial, name)
             self._partial = None
             if self.durable:
                 action = _SYNC
-                _sync_folder(os.path.dirname(self.path))
+                self._folder.sync()
+            self._published()
         except OSError as error:
             raise PartError(action, error.errno) from error
 
     def discard(self) -> None:
         """Leave nothing behind; nothing happens to a file that was published."""
         self._close()
-        if self._partial is not None:
+        if self._partial is not None and self._folder is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._partial)
+                self._folder.unlink(self._partial)
             self._partial = None
+        self._let_go()
 
     def read_back(self, take: Callable[[bytes], object]) -> None:
         """Give ``take`` all bytes that have been written, in order.
@@ -158,13 +163,21 @@ class Part:
                 os.close(self._handle)
             self._handle = None
 
+    def _published(self) -> None:
+        """The file has its final name."""
+        self._let_go()
 
-def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str) -> None:
-    """Write a whole body and publish it.
+    def _let_go(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+
+
+def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str, root: str | None = None) -> None:
+    """Write a whole body and publish it; see :class:`Part`.
 
     :raises PartError: if the disk refuses; nothing is left then.
     """
-    part = Part(path, mode, lambda: tag)
+    part = Part(path, mode, lambda: tag, root=root)
     try:
         part.append(body, whole=True)
         part.publish()
@@ -193,46 +206,22 @@ def partial_name(name: str, tag: str) -> str:
     return beside(name, f".{tag}.part")
 
 
-def _create(path: str, mode: int, tag: str, *, durable: bool) -> tuple[int, str]:
-    """Make a partial file for ``path`` and the folders above it; return its descriptor and path."""
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, partial_name(name, tag))
+def _create(folder: Folder, name: str, mode: int, tag: str) -> tuple[int, str]:
+    """Make a partial file for ``name``; return its descriptor and its name."""
+    partial = partial_name(name, tag)
     for _ in range(8):
         try:
-            return os.open(partial, _FLAGS, mode), partial
-        except FileNotFoundError:
-            make_folders(folder, durable=durable)
+            return folder.open_file(partial, _FLAGS, mode), partial
         except FileExistsError:  # this process works on the same path twice
-            partial = os.path.join(folder, partial_name(name, f"{tag}-{os.urandom(4).hex()}"))
-    return os.open(partial, _FLAGS, mode), partial
-
-
-def make_folders(folder: str, *, durable: bool) -> None:
-    """Make ``folder`` and those above it that are missing; ``durable``: bring their names to the disk itself."""
-    missing = []
-    while durable and not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    os.makedirs(missing[0] if missing else folder, exist_ok=True)
-    for made in reversed(missing):
-        _sync_folder(os.path.dirname(made))
-
-
-def _sync_folder(folder: str) -> None:
-    """Bring the names in ``folder`` to the disk itself, where an operating system can (POSIX)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            partial = partial_name(name, f"{tag}-{os.urandom(4).hex()}")
+    return folder.open_file(partial, _FLAGS, mode), partial
 
 
 # What goes through the socket.  Numbers are of this machine's byte order: both ends are on it.
 
 REQUEST = struct.Struct("=IIII")
-"""Before each body: number of the job, mode, bytes of the path, bytes of the body; then the path, then the body."""
+"""Before each body: number of the job, mode, bytes of the paths, bytes of the body; then the root, a NUL and the
+path, then the body."""
 
 REPLY = struct.Struct("=IBi")
 """For each job: its number, 0 if it was published or 1 + the index of the action that failed, the errno or -1."""
@@ -281,15 +270,16 @@ def _do(received: memoryview, tag: str) -> tuple[int, bytes]:
             end = body_at + body_size
             if end > len(received):
                 break
+            root, _, path = os.fsdecode(bytes(received[path_at:body_at])).partition("\0")
             with received[body_at:end] as body:
-                replies.append(_reply(number, os.fsdecode(bytes(received[path_at:body_at])), mode, body, tag))
+                replies.append(_reply(number, path, mode, body, tag, root or None))
             start = end
     return start, b"".join(replies)
 
 
-def _reply(number: int, path: str, mode: int, body: memoryview, tag: str) -> bytes:
+def _reply(number: int, path: str, mode: int, body: memoryview, tag: str, root: str | None) -> bytes:
     try:
-        publish(path, mode, (body,), tag)
+        publish(path, mode, (body,), tag, root)
     except PartError as error:
         return REPLY.pack(number, 1 + ACTIONS.index(error.action), -1 if error.errno is None else error.errno)
     return REPLY.pack(number, 0, 0)
@@ -311,7 +301,3 @@ def main() -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     with contextlib.suppress(OSError):  # the parent is gone
         serve(sys.stdin.fileno(), sys.argv[1])
-
-
-if __name__ == "__main__":
-    main()

@@ -34,14 +34,23 @@ class PartialFile:
     :param path: the final path (absolute str).
     :param mode: permission bits of the final file (int).
     :param part: a partial file to go on with, or None.
+    :param root: the folder below which no symbolic link is followed (absolute str), or None.
     :param durable: bring bytes and name to the disk itself before :meth:`commit` returns (bool).
     """
 
     def __init__(
-        self, disk: Disk, path: str, mode: int, part: KeptPart | None = None, *, durable: bool = False
+        self,
+        disk: Disk,
+        path: str,
+        mode: int,
+        part: KeptPart | None = None,
+        *,
+        root: str | None = None,
+        durable: bool = False,
     ) -> None:
         self._disk = disk
         self._durable = durable
+        self._root = root
         if part is not None:
             part.durable = durable
         self.path = path
@@ -104,15 +113,14 @@ class PartialFile:
             self._publisher = None if self._note is not None or self._durable else self._disk.publisher(self._size)
             if self._publisher is not None:
                 try:
-                    await self._publisher.publish(self.path, self._mode, chunks)
+                    await self._publisher.publish(self.path, self._mode, chunks, self._root)
                     return self._size
                 except PublisherError:
                     self._publisher = None
                 except PartError as error:
                     raise self._refused(error) from error
-            self._part = Part(
-                self.path, self._mode, my_tag, durable=self._durable
-            )  # one trip: nothing to keep in between
+            # One trip: nothing to keep in between.
+            self._part = Part(self.path, self._mode, my_tag, root=self._root, durable=self._durable)
         await self._disk.run(self._publish, self._part, at, chunks)
         return self._size
 
@@ -143,9 +151,9 @@ class PartialFile:
     def _file(self) -> Part:
         if self._part is None:
             if self._origin is not None:
-                self._part = KeptPart(self.path, self._mode, self._origin, durable=self._durable)
+                self._part = KeptPart(self.path, self._mode, self._origin, root=self._root, durable=self._durable)
             else:
-                self._part = Part(self.path, self._mode, my_tag, durable=self._durable)
+                self._part = Part(self.path, self._mode, my_tag, root=self._root, durable=self._durable)
         return self._part
 
     async def _arrived(self) -> None:

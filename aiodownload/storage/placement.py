@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -9,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import PathError
+from .folder import Folder
 from .kept import RECORD, record_name, sweep
 from .paths import alternate, is_below
 
-__all__ = ["TURNS", "Found", "Places", "Survey", "find", "other_places", "safe_path", "sideways", "survey"]
+__all__ = ["TURNS", "Found", "Places", "Survey", "find", "other_places", "safe_path", "sideways", "state_at", "survey"]
 
 _MOST_KNOWN = 4096  # folders remembered; then they are looked at anew
 _THERE = "/"  # no name of a folder: marks a folder in which a file was published
@@ -75,11 +77,13 @@ class Survey:
     :param blocked: None, or where a file stands in the place of a folder: 0 in this one's, 1 in that of the one above.
     :param folders: names of the folders in it.
     :param records: names of the records of partial files in it.
+    :param links: names of the symbolic links in it; None: there is one on the way to it.
     """
 
     blocked: int | None
     folders: set[str]
     records: set[str] = field(default_factory=set)
+    links: set[str] | None = field(default_factory=set)
 
 
 class Places:
@@ -145,6 +149,11 @@ class Places:
             return known.blocked + 1
         return 0 if known.folders and os.path.basename(path) in known.folders else None
 
+    def linked(self, path: str, parent: str) -> bool:
+        """Whether ``path`` is a symbolic link, or there is one on the way to it from home."""
+        known = self._known.get(parent)
+        return known is not None and (known.links is None or os.path.basename(path) in known.links)
+
     def keeps(self, path: str, parent: str) -> bool:
         """Whether an earlier try has left bytes for ``path``, as far as is known."""
         known = self._known.get(parent)
@@ -173,30 +182,33 @@ class Places:
                 above.folders.add(os.path.basename(folder))
 
 
-def survey(parents: Mapping[str, str], fold: Callable[[str], str]) -> dict[str, Survey]:
+def survey(parents: Mapping[str, str], fold: Callable[[str], str], root: str | None = None) -> dict[str, Survey]:
     """Look at folders, and tidy away what dead processes have left there.  Blocks.
 
     :param parents: absolute paths as the file system compares them, and as they are spelled.
     :param fold: turns the second into the first.
+    :param root: the folder below which no symbolic link is followed (absolute str), or None.
     """
-    return {key: _survey(parent, fold) for key, parent in parents.items()}
+    return {key: _survey(parent, fold, root) for key, parent in parents.items()}
 
 
-def _survey(parent: str, fold: Callable[[str], str]) -> Survey:
+def _survey(parent: str, fold: Callable[[str], str], root: str | None) -> Survey:
     try:
-        folders, hidden = set(), []
-        with os.scandir(parent) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+        with Folder.open(parent, root) as folder:
+            folders, links, hidden = set(), set(), []
+            for entry in folder.entries():
+                if entry.is_symlink():
+                    links.add(fold(entry.name))
+                elif entry.is_dir(follow_symlinks=False):
                     folders.add(fold(entry.name))
                 elif entry.name.startswith("."):
                     hidden.append(entry.name)
-        sweep(parent, hidden)
-        return Survey(None, folders, {fold(name) for name in hidden if name.endswith(RECORD)})
+            sweep(folder, hidden)
+            return Survey(None, folders, {fold(name) for name in hidden if name.endswith(RECORD)}, links)
     except NotADirectoryError:
         return Survey(_file_above(parent), set())
-    except (OSError, ValueError):
-        return Survey(None, set())
+    except (OSError, ValueError) as error:
+        return Survey(None, set(), links=None if getattr(error, "errno", None) == errno.ELOOP else set())
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,29 +223,37 @@ class Found:
     size: int
 
 
-def find(paths: Sequence[str]) -> list[Found | None]:
+def find(paths: Sequence[str], root: str | None = None) -> list[Found | None]:
     """See which files are there, also under the names that they get when their own is taken.  Blocks.
 
     :param paths: absolute paths.
+    :param root: the folder below which no symbolic link is followed (absolute str), or None.
     """
-    return [_find(path) for path in paths]
+    return [_find(path, root) for path in paths]
 
 
-def _find(path: str) -> Found | None:
-    if (found := _file_at(path)) is not None:
+def state_at(path: str, root: str | None = None) -> os.stat_result | None:
+    """Look at the regular file ``path``; None if there is none, or only by a symbolic link below ``root``.  Blocks."""
+    try:
+        with Folder.open(os.path.dirname(path), root) as folder:
+            state = folder.state(os.path.basename(path))
+    except (OSError, ValueError):
+        return None
+    return state if stat.S_ISREG(state.st_mode) else None
+
+
+def _find(path: str, root: str | None) -> Found | None:
+    if (found := _file_at(path, root)) is not None:
         return found
     for depth, component in enumerate((path, *_folders(path))):
-        if os.path.basename(component) and (found := _file_at(sideways(path, depth, 1))) is not None:
+        if os.path.basename(component) and (found := _file_at(sideways(path, depth, 1), root)) is not None:
             return found
     return None
 
 
-def _file_at(path: str) -> Found | None:
-    try:
-        state = os.lstat(path)
-    except (OSError, ValueError):
-        return None
-    return Found(path, state.st_size) if stat.S_ISREG(state.st_mode) else None
+def _file_at(path: str, root: str | None) -> Found | None:
+    state = state_at(path, root)
+    return None if state is None else Found(path, state.st_size)
 
 
 def _file_above(path: str) -> int | None:

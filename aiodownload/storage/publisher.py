@@ -44,6 +44,9 @@ class Publisher:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         program = part.__file__ or ""
+        # Its own package and nothing else: neither that of which it is a part, nor its imports, are loaded.
+        start = f"import sys, types; p = types.ModuleType('p'); p.__path__ = [{os.path.dirname(program)!r}]"
+        start += "; sys.modules['p'] = p; import p.part; p.part.main()"
         if os.name != "posix" or getattr(sys, "frozen", False) or not os.path.isfile(program):
             raise OSError("there is no program to start")
         if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # Python is a part of some other program
@@ -52,7 +55,7 @@ class Publisher:
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 (the program is ours)
-                    [sys.executable, "-I", "-S", program, me().tag],
+                    [sys.executable, "-I", "-S", "-c", start, me().tag],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -86,17 +89,18 @@ class Publisher:
         """Whether it takes jobs, and is not behind with its answers."""
         return self._ready and not self._gone and (not self._jobs or self._loop.time() < self._unheard + PROMPT)
 
-    async def publish(self, path: str, mode: int, body: Iterable[bytes]) -> None:
+    async def publish(self, path: str, mode: int, body: Iterable[bytes], root: str | None = None) -> None:
         """Have a whole body published.
 
         :param path: the final path (absolute str).
         :param mode: permission bits (int).
+        :param root: the folder below which no symbolic link is followed (absolute str), or None.
         :raises PartError: if the disk refuses.
         :raises PublisherError: if the process ended before it could answer.
         """
         if self._gone:
             raise PublisherError
-        name, content = os.fsencode(path), b"".join(body)
+        name, content = os.fsencode(f"{root or ''}\0{path}"), b"".join(body)
         self._number = number = self._number % _LARGEST_NUMBER + 1  # 0 is the one of READY
         future: asyncio.Future[None] = self._loop.create_future()
         if not self._jobs:

@@ -47,14 +47,18 @@ class Workspace:
 
         :returns: where the rest goes, or None if there is nothing that can be relied upon.
         """
-        mode = (await self.home()).mode
-        claiming = asyncio.ensure_future(self.disk.run(claim, path, mode, identity(url)))
+        home = await self.home()
+        claiming = asyncio.ensure_future(self.disk.run(claim, path, home.mode, identity(url), home.path))
         try:
             part = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             claiming.add_done_callback(self._let_go)
             raise
-        return None if part is None else PartialFile(self.disk, path, mode, part, durable=self.strategy.durable)
+        return None if part is None else self.sink(path, home, part)
+
+    def sink(self, path: str, home: Home, part: KeptPart | None = None) -> PartialFile:
+        """A place for the bytes of ``path``; ``part``: that has some already."""
+        return PartialFile(self.disk, path, home.mode, part, root=home.path, durable=self.strategy.durable)
 
     def kept(self, bundle: AioDownloadBundle) -> None:
         """A try has left bytes of ``bundle``: the next one may go on with them."""

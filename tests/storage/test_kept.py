@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from aiodownload.storage import kept, owner
+from aiodownload.storage.folder import Folder
 from aiodownload.storage.kept import KeptPart, Origin, claim, record_name, sweep
 from aiodownload.storage.owner import Owner, me
 from aiodownload.storage.part import PartError, partial_name
@@ -96,12 +97,12 @@ def test_the_record_never_says_more_than_is_there(target: Path, monkeypatch: pyt
     seen = []
     write = kept._write
 
-    def looked_at(path: str, data: bytes) -> None:
+    def looked_at(folder: Folder, name: str, data: bytes) -> None:
         record = parse(data)
         assert record is not None
         assert (target.parent / record.part).read_bytes()[: record.written[0][1]] == BODY[: record.written[0][1]]
         seen.append(record.written[0][1])
-        write(path, data)
+        write(folder, name, data)
 
     monkeypatch.setattr(kept, "_write", looked_at)
     part = KeptPart(str(target), 0o644, ORIGIN)
@@ -333,13 +334,14 @@ def test_sweep(tmp_path: Path) -> None:
     stay = [partial_name("c", me().tag), partial_name("d", STRANGER.tag), ".x.part", "x.part", ".bashrc", ".a.b.part"]
     for name in (*gone, *stay):
         (tmp_path / name).write_bytes(b"x")
-    sweep(str(tmp_path), names(tmp_path))
+    with Folder.open(str(tmp_path)) as folder:
+        sweep(folder, names(tmp_path))
     assert names(tmp_path) == sorted([*stay, renamed, record_name("kept.bin")])
 
 
 DYING = """
 import os, signal, sys
-from aiodownload.storage import kept, part
+from aiodownload.storage import folder, kept, part
 from aiodownload.storage.kept import KeptPart, Origin
 path, step, body = sys.argv[1], int(sys.argv[2]), bytes(range(256)) * 64
 kept.CHECKPOINT = 1
@@ -347,7 +349,7 @@ class Os:
     left = step
     def __getattr__(self, name):
         value = getattr(os, name)
-        if name not in ("open", "write", "rename", "replace", "unlink", "close", "fstat", "fchmod", "makedirs"):
+        if name not in ("open", "write", "rename", "replace", "unlink", "close", "fstat", "fchmod", "mkdir"):
             return value
         def counted(*a, **k):
             if Os.left == 0:
@@ -357,7 +359,7 @@ class Os:
             Os.left -= 1
             return value(*a, **k)
         return counted
-kept.os = part.os = Os()
+kept.os = part.os = folder.os = Os()
 p = KeptPart(path, 0o644, Origin("0" * 64, '"a"', len(body)))
 for at in range(0, len(body), 4096):
     p.append([body[at:at + 4096]])
@@ -379,10 +381,11 @@ def test_killed_at_every_step(tmp_path: Path) -> None:
         over = done.returncode == 0
         assert over or done.returncode == -signal.SIGKILL
         assert target.read_bytes() in (b"old", BODY)
-        sweep(str(folder), names(folder))
+        with Folder.open(str(folder)) as opened:
+            sweep(opened, names(folder))
         part = take_up(target) or begun(target, 1)
         assert part._partial is not None
-        assert Path(part._partial).read_bytes()[: part.size] == BODY[: part.size]
+        assert (folder / part._partial).read_bytes()[: part.size] == BODY[: part.size]
         finish(part)
         assert target.read_bytes() == BODY
         assert names(folder) == ["f.bin"]

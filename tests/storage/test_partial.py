@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from aiodownload import DiskError
-from aiodownload.storage import part
+from aiodownload.storage import folder, part
 from aiodownload.storage.disk import Disk
 from aiodownload.storage.home import Home
 from aiodownload.storage.owner import my_tag
@@ -193,17 +193,21 @@ async def test_a_link_in_place_of_the_partial_file_is_not_followed(disk: Disk, t
 
 
 @posix
-async def test_a_link_in_place_of_the_file_is_replaced(disk: Disk, target: Path, tmp_path: Path) -> None:
-    """A symbolic link under the final name is replaced; what it leads to keeps its bytes."""
+async def test_a_link_in_place_of_the_file_is_refused(disk: Disk, target: Path, tmp_path: Path) -> None:
+    """S5: neither is what a symbolic link under the final name leads to written, nor the link lost."""
     target.parent.mkdir(parents=True)
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     target.symlink_to(outside)
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x")
-    await sink.commit()
+    with pytest.raises(DiskError, match="a symbolic link is in the way") as caught:
+        await sink.commit()
+    await sink.abandon()
+    assert caught.value.errno == errno.ELOOP
     assert outside.read_bytes() == b"precious"
-    assert not target.is_symlink()
+    assert target.is_symlink()
+    assert names(target.parent) == ["file.bin"]
 
 
 @pytest.mark.parametrize("size", [1, 2 * BATCH])
@@ -340,17 +344,18 @@ async def test_a_disk_that_refuses_at_the_end(
     """Errors of the last steps count as well: no file appears, and none remains."""
     real = getattr(os, function)
 
-    def refuse(*args: Any) -> None:
+    def refuse(*args: Any, **more: Any) -> None:
         if function == "close":
             real(*args)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(part, "os", OsThat(**{function: refuse}))
+    module = folder if function == "replace" else part
+    monkeypatch.setattr(module, "os", OsThat(**{function: refuse}))
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x")
     with pytest.raises(DiskError, match="EIO"):
         await sink.commit()
-    monkeypatch.setattr(part, "os", os)
+    monkeypatch.setattr(module, "os", os)
     await sink.abandon()
     assert names(tmp_path) == []
 
@@ -423,10 +428,12 @@ async def test_a_folder_that_may_not_be_written_to(disk: Disk, target: Path) -> 
 async def test_a_file_that_may_not_be_made(disk: Disk, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that refuses to make the file is a DiskError with its reason."""
 
-    def refuse(*args: Any) -> int:
-        raise PermissionError(errno.EACCES, "no")
+    def refuse(path: str, flags: int, *args: Any, **more: Any) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, "no")
+        return os.open(path, flags, *args, **more)
 
-    monkeypatch.setattr(part, "os", OsThat(open=refuse))
+    monkeypatch.setattr(folder, "os", OsThat(open=refuse))
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"x")
     with pytest.raises(DiskError) as caught:

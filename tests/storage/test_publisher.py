@@ -400,7 +400,7 @@ def line() -> Iterator[socket.socket]:
 
 def request(number: int, path: Path, body: bytes, mode: int = 0o644) -> bytes:
     """What is sent for one job."""
-    name = os.fsencode(path)
+    name = b"\0" + os.fsencode(path)  # no root
     return REQUEST.pack(number, mode, len(name), len(body)) + name + body
 
 
