@@ -199,12 +199,14 @@ class Delivery:
 
     async def _pour(self, sink: Sink, chunk_size: int, limit: int | None) -> None:
         received = 0
-        read = self._content.read
+        read, at_end = self._content.read, self._content.at_eof
         while chunk := await read(chunk_size):
             received += len(chunk)
             if limit is not None and received > limit:
                 raise TooLargeError(received, limit)
             await sink.write(chunk)
+            if at_end():  # a small body has come with its head
+                break
         self._all_received(received)
 
     async def _decode(self, sink: Sink, chunk_size: int, decoder: Decoder) -> None:

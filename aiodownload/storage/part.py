@@ -59,15 +59,24 @@ class Part:
     :param mode: permission bits of the final file (int).
     :param tag: tells :attr:`~aiodownload.storage.owner.Owner.tag` (str) of the process; asked when that is needed.
     :param root: the folder below which no symbolic link is followed (absolute str); None: no such folder.
+    :param folder: the open folder of ``path``, which stays open; None: it is opened here.
     :param durable: bring the bytes, then the name, to the disk itself before :meth:`publish` returns (bool).
     """
 
     def __init__(
-        self, path: str, mode: int, tag: Callable[[], str], *, root: str | None = None, durable: bool = False
+        self,
+        path: str,
+        mode: int,
+        tag: Callable[[], str],
+        *,
+        root: str | None = None,
+        folder: Folder | None = None,
+        durable: bool = False,
     ) -> None:
         self.path = path
         self.root = root
-        self._folder: Folder | None = None
+        self._folder = folder
+        self._borrowed = folder is not None
         self.durable = durable
         self.size = 0
         self._mode = mode
@@ -84,7 +93,9 @@ class Part:
         try:
             if self._handle is None:
                 self._private = not whole
-                self._folder = Folder.open(os.path.dirname(self.path), self.root, make=True, durable=self.durable)
+                if self._folder is None:
+                    above = os.path.dirname(self.path)
+                    self._folder = Folder.open(above, self.root, make=True, durable=self.durable)
                 mode = self._mode if whole else _PRIVATE
                 self._handle, self._partial = _create(self._folder, os.path.basename(self.path), mode, self._tag())
             for chunk in chunks:
@@ -168,16 +179,16 @@ class Part:
         self._let_go()
 
     def _let_go(self) -> None:
-        if self._folder is not None:
+        if self._folder is not None and not self._borrowed:
             self._folder.close()
 
 
-def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str, root: str | None = None) -> None:
+def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str, folder: Folder) -> None:
     """Write a whole body and publish it; see :class:`Part`.
 
     :raises PartError: if the disk refuses; nothing is left then.
     """
-    part = Part(path, mode, lambda: tag, root=root)
+    part = Part(path, mode, lambda: tag, folder=folder)
     try:
         part.append(body, whole=True)
         part.publish()
@@ -262,7 +273,8 @@ def serve(descriptor: int, tag: str) -> None:
 def _do(received: memoryview, tag: str) -> tuple[int, bytes]:
     """Do every job that is whole in ``received``; return the bytes that they took, and the replies."""
     start, replies = 0, []
-    with received:
+    with received, contextlib.ExitStack() as opened:
+        folders: dict[tuple[str, str], Folder] = {}  # for these jobs only: those after them look again
         while start + REQUEST.size <= len(received):
             number, mode, path_size, body_size = REQUEST.unpack_from(received, start)
             path_at = start + REQUEST.size
@@ -272,14 +284,32 @@ def _do(received: memoryview, tag: str) -> tuple[int, bytes]:
                 break
             root, _, path = os.fsdecode(bytes(received[path_at:body_at])).partition("\0")
             with received[body_at:end] as body:
-                replies.append(_reply(number, path, mode, body, tag, root or None))
+                replies.append(_reply(number, path, mode, body, tag, _opener(root, path, folders, opened)))
             start = end
     return start, b"".join(replies)
 
 
-def _reply(number: int, path: str, mode: int, body: memoryview, tag: str, root: str | None) -> bytes:
+def _opener(
+    root: str, path: str, folders: dict[tuple[str, str], Folder], opened: contextlib.ExitStack
+) -> Callable[[], Folder]:
+    """What tells the folder of ``path``, opened once for all that go there."""
+
+    def open_folder() -> Folder:
+        place = root, os.path.dirname(path)
+        if place not in folders:
+            folders[place] = opened.enter_context(Folder.open(place[1], root or None, make=True))
+        return folders[place]
+
+    return open_folder
+
+
+def _reply(number: int, path: str, mode: int, body: memoryview, tag: str, open_folder: Callable[[], Folder]) -> bytes:
     try:
-        publish(path, mode, (body,), tag, root)
+        try:
+            folder = open_folder()
+        except (OSError, ValueError) as error:
+            raise PartError(_WRITE, getattr(error, "errno", None)) from error
+        publish(path, mode, (body,), tag, folder)
     except PartError as error:
         return REPLY.pack(number, 1 + ACTIONS.index(error.action), -1 if error.errno is None else error.errno)
     return REPLY.pack(number, 0, 0)
