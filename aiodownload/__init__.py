@@ -17,6 +17,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
 ``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
+``connector``      how a connection comes about, and which addresses may be connected to
 ``dispatcher``     the schedule and its clock
 ``recorder``       the journal as a run sees it
 ``request/``       HOW TO ASK: decisions; no files, no clock, no sockets
@@ -24,7 +25,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``observers/``     who watches
 ``source``         the caller's input as bundles
 ``journal``        what became of every URL, in SQLite
-``events, bundle, errors, checksums, checks, redact``  the words that all of them use
+``events, bundle, errors, checksums, checks, dates, redact``  the words that all of them use
 =================  ====================================================================
 """
 
@@ -33,8 +34,10 @@ from types import FunctionType
 from ._version import __version__
 from .api import each, one, swarm
 from .bundle import AioDownloadBundle, Status, Verified
+from .connector import public_socket
 from .download import AioDownload
 from .errors import (
+    AddressError,
     AioDownloadError,
     BodyError,
     CodingError,
@@ -68,6 +71,7 @@ from .request.strategy import BackOff, Lenient, RequestStrategy
 from .storage.strategy import DownloadStrategy
 
 __all__ = [
+    "AddressError",
     "AioDownload",
     "AioDownloadBundle",
     "AioDownloadError",
@@ -111,6 +115,7 @@ __all__ = [
     "__version__",
     "each",
     "one",
+    "public_socket",
     "swarm",
 ]
 

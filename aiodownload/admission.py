@@ -25,6 +25,10 @@ _log = logging.getLogger("aiodownload")
 
 _TAKEN = "another URL of this run is written there, a folder has that name, or a file stands where a folder should be"
 _LINKED = "a symbolic link stands there or on the way there, and none is followed below home; remove it"
+_CONTESTED = (
+    "another bundle of this run asks for the same URL with other credentials, which a journal does not hold: "
+    "give each of them a file_path of its own"
+)
 TRUSTED = 1024  # characters; a longer path is looked at again
 
 
@@ -115,7 +119,9 @@ class Admission:
             # One that steps aside to where nobody has looked waits for the next round.
             waiting = [candidate for candidate in waiting if self._meet(candidate, recalled)]
         if self._strategy.skip_cached:
-            await self._find([candidate for candidate in candidates if candidate.verdict == Candidate.FETCH])
+            fetched = [candidate for candidate in candidates if candidate.verdict == Candidate.FETCH]
+            # What is to be refreshed is asked for, though it is there.
+            await self._find([candidate for candidate in fetched if candidate.bundle._condition is None])
 
     def settled(self, candidate: Candidate) -> None:
         """The bundle has its outcome: others may have its path, and later ones of the same URL its results."""
@@ -134,6 +140,9 @@ class Admission:
         decisions = await recorder.enlist([(candidate.bundle, candidate.path) for candidate in candidates])
         for candidate, decision in zip(candidates, decisions, strict=True):
             bundle, file = candidate.bundle, decision.file
+            if decision.contested:
+                self._fail(candidate, DownloadError(_CONTESTED))
+                continue
             if candidate.verdict:  # it has no place, and so its outcome
                 candidate.registered = decision.registered
                 continue
@@ -350,7 +359,7 @@ def chosen_path(strategy: DownloadStrategy, bundle: AioDownloadBundle) -> str:
     :raises StrategyError: for a bug in ``get_file_path``.
     :raises DownloadError: if the path is not safe.
     """
-    path: object = bundle.file_path
+    path: object = bundle._given_path
     if path is None:
         try:
             path = strategy.get_file_path(bundle)

@@ -14,7 +14,7 @@ from yarl import URL
 
 from .checksums import given
 from .errors import AioDownloadError, ConfigurationError, InvalidURLError
-from .redact import redact
+from .redact import printable, redact
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -52,6 +52,7 @@ _OWN_HEADERS = frozenset({"range", "accept-encoding", "content-length", "transfe
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 _BAD_HOST = re.compile(r"[\x00-\x20\x7f%/\\?#@<>^|]")
 _BAD_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*\\")
 
@@ -118,6 +119,7 @@ class AioDownloadBundle:
         self._digests = given(digest)
         self.mirrors: tuple[str, ...] = _checked_mirrors(mirrors, params) if mirrors else ()
         self._given_path = _checked_path(file_path)
+        self._row: bytes | None = None  # the key of its row in the journal, if it comes from there
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -171,7 +173,7 @@ class AioDownloadBundle:
     def status_msg(self) -> str:
         """One line: ``[URL: …, File Path: …, Attempts: …, Status: …]``."""
         return (
-            f"[URL: {redact(self.url)}, File Path: {self.file_path}, "
+            f"[URL: {redact(self.url)}, File Path: {printable(str(self.file_path))}, "
             f"Attempts: {self.attempts}, Status: {self.status.value}]"
         )
 
@@ -204,6 +206,8 @@ def parsed(url: str, given: URL | None = None) -> URL:
     :raises InvalidURLError: if it is no http(s) URL.
     """
     if given is not None:
+        if _BLANK.search(str(given)):  # taken as it is: URL(..., encoded=True)
+            raise InvalidURLError(url, "it holds a blank or a control character; percent-encode it or take it out")
         return _checked_url(given, url)
     text = url.strip(" \t\r\n")
     if not text:

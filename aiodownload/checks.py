@@ -6,7 +6,13 @@ import math
 
 from .errors import ConfigurationError
 
-__all__ = ["number", "whole"]
+__all__ = ["flag", "number", "whole"]
+
+
+def flag(name: str, value: object) -> None:
+    """:raises ConfigurationError: unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 
 
 def whole(name: str, value: object, least: int) -> None:

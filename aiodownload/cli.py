@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from .journal import Journal, Unfinished
 from .redact import printable, redact
 from .request.strategy import BackOff, Lenient, RequestSettings, RequestStrategy
 from .storage.paths import is_below
-from .storage.placement import safe_path
+from .storage.placement import is_place_of, safe_path
 from .storage.strategy import DownloadStrategy
 
 __all__ = ["command"]
@@ -56,6 +57,11 @@ HOW_TO_ASK = (
         metavar="SECONDS",
         help="Longest wait that a server may ask for.  [default: 3600]",
     ),
+    click.option(
+        "--public-only",
+        is_flag=True,
+        help="Connect to addresses of the public internet only: for URLs of strangers.",
+    ),
 )
 
 WHAT_TO_KEEP = (
@@ -64,6 +70,9 @@ WHAT_TO_KEEP = (
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object per settled URL on standard output."),
 )
+
+KEEPING = ("skip_cached", "max_bytes", "refresh", "durable", "strict", "remote_time", "content_disposition")
+"""Options of ``get`` that are settings of its DownloadStrategy."""
 
 
 def _options(options: Iterable[Callable[[Command], Command]]) -> Callable[[Command], Command]:
@@ -104,6 +113,13 @@ def command() -> None:
     help="Account for every URL in FILE; run again, only what is missing is done.",
 )  # fmt: skip
 @click.option("--refresh", is_flag=True, help="Ask again for files that the journal knows, and take what has changed.")
+@click.option("--durable", is_flag=True, help="Let each file outlive a power cut, too.  Slow.")
+@click.option("--strict", is_flag=True, help="Keep no body whose wholeness nothing proves.")
+@click.option("--remote-time", is_flag=True, help="Give files the time of their Last-Modified.")
+@click.option(
+    "--content-disposition", is_flag=True,
+    help="Give files the names that servers suggest, made safe and marked.  With --skip-cached it needs --journal.",
+)  # fmt: skip
 @_options(WHAT_TO_KEEP)
 @click.pass_context
 def get(
@@ -114,11 +130,8 @@ def get(
     home: Path,
     strategy: str,
     as_json: bool,
-    skip_cached: bool,
-    max_bytes: int | None,
     journal: Path | None,
-    refresh: bool,
-    **numbers: Any,
+    **settings: Any,
 ) -> None:
     """Download URLs.
 
@@ -127,14 +140,15 @@ def get(
     """
     if not urls and not lists:
         raise click.UsageError("give at least one URL, or -i FILE")
-    if refresh and journal is None:
+    if settings["refresh"] and journal is None:
         raise click.UsageError("--refresh needs --journal FILE, which knows the files")
+    if settings["skip_cached"] and settings["content_disposition"] and journal is None:
+        raise click.UsageError("--skip-cached with --content-disposition needs --journal FILE, which knows the names")
+    keeping = {name: settings.pop(name) for name in KEEPING}
     try:
         download = AioDownload(
-            download_strategy=DownloadStrategy(
-                home=home, skip_cached=skip_cached, max_bytes=max_bytes, refresh=refresh
-            ),
-            request_strategy=_request_strategy(strategy, numbers),
+            download_strategy=DownloadStrategy(home=home, **keeping),
+            request_strategy=_request_strategy(strategy, settings),
             journal=journal,
         )
     except ConfigurationError as error:
@@ -161,29 +175,30 @@ def retry(
     as_json: bool,
     max_bytes: int | None,
     unfinished: bool,
-    **numbers: Any,
+    **settings: Any,
 ) -> None:
     """Do the failures of a journal again.
 
     Each URL that failed is tried anew, and goes to the file that it was for; all others are left alone.  Requests with
     headers, form data or a password are not in a journal: run the program that made them again.
+
+    A journal may come from anybody, and so it does not say alone where files go: the folder must lie below the current
+    one or below the journal's, and a file must have the place that its URL has, unless -o names the folder.
     """
     book = Journal(journal)
     try:
         book.open()
         opened = 1
         try:
-            folder = str(home) if home is not None else book.home
-            if folder is None:
-                raise click.UsageError("the journal names no folder for the files; give -o DIR")
+            folder = str(home) if home is not None else _remembered(book)
             download = AioDownload(
                 download_strategy=DownloadStrategy(home=folder, max_bytes=max_bytes),
-                request_strategy=_request_strategy(strategy, numbers),
+                request_strategy=_request_strategy(strategy, settings),
                 journal=book,
             )
             book.open(download.download_strategy.home)
             opened += 1
-            again = _Again(book, download.download_strategy.home, all_of_them=unfinished)
+            again = _Again(book, download.download_strategy, all_of_them=unfinished, named=home is not None)
             code = _fetch(iter(again), download, as_json)
         finally:
             for _ in range(opened):
@@ -215,14 +230,16 @@ class _Again:
     """The bundles that a journal has to be done again.
 
     :param journal: open.
-    :param home: the folder for the files (absolute str).
+    :param strategy: knows the folder for the files, and the place that each URL has there.
     :param all_of_them: also those that have no outcome.
+    :param named: whether the user has named the folder: other places below it may be written to, then.
     """
 
-    def __init__(self, journal: Journal, home: str, *, all_of_them: bool) -> None:
+    def __init__(self, journal: Journal, strategy: DownloadStrategy, *, all_of_them: bool, named: bool) -> None:
         self._journal = journal
-        self._home = home
+        self._strategy = strategy
         self._all = all_of_them
+        self._named = named
         self.left_out = 0
         self._interrupted = 0
 
@@ -234,18 +251,33 @@ class _Again:
             bundle = self._bundle(one) if one.plain else None
             if bundle is None:
                 self.left_out += 1
-                click.echo(f"left out: {printable(one.url)} (its journal does not hold all of the request)", err=True)
+                click.echo(f"left out: {printable(one.url)} ({self._why(one)})", err=True)
             else:
                 yield bundle
 
     def _bundle(self, one: Unfinished) -> AioDownloadBundle | None:
         try:
-            # A journal may come from anywhere: it names no file outside of the folder.
-            if one.path is not None and not is_below(safe_path(one.path, self._home), self._home):
+            bundle = AioDownloadBundle(one.url, digest=one.digest, mirrors=one.mirrors, file_path=one.path)
+            if one.path is not None and not self._may_be_written(one.path, one.url):
                 return None
-            return AioDownloadBundle(one.url, digest=one.digest, mirrors=one.mirrors, file_path=one.path)
         except AioDownloadError:
             return None
+        bundle._row = one.key
+        return bundle
+
+    def _may_be_written(self, path: str, url: str) -> bool:
+        """Whether a path of the journal is one that a file may go to."""
+        home = self._strategy.home
+        if not is_below(safe_path(path, home), home):
+            return False
+        if self._named:
+            return not any(name.startswith((".", "-", "~")) for name in os.path.relpath(path, home).split(os.sep))
+        return is_place_of(path, self._strategy.get_file_path(AioDownloadBundle(url)))
+
+    def _why(self, one: Unfinished) -> str:
+        if not one.plain:
+            return "its journal does not hold all of the request"
+        return "its journal has an unusual place for it; name the folder with -o to allow that"
 
     def report(self) -> None:
         """Say what was not done."""
@@ -253,8 +285,25 @@ class _Again:
             click.echo(f"{self._interrupted} more have no outcome yet: --unfinished does these too", err=True)
 
 
-def _request_strategy(name: str, numbers: dict[str, Any]) -> RequestStrategy:
-    given = {key: value for key, value in numbers.items() if value is not None}
+def _remembered(journal: Journal) -> str:
+    """The folder for the files that the journal knows.
+
+    :raises UsageError: unless it is where one would look for it.
+    """
+    folder = journal.home
+    if folder is None:
+        raise click.UsageError("the journal names no folder for the files; give -o DIR")
+    around = (os.getcwd(), os.path.dirname(journal.path))
+    if not any(folder == one or is_below(folder, one) for one in around):
+        raise click.UsageError(
+            f"the files of this journal are in {printable(folder)!r}, which lies neither below the current folder nor "
+            "below that of the journal; if that is right, name it with -o"
+        )
+    return folder
+
+
+def _request_strategy(name: str, options: dict[str, Any]) -> RequestStrategy:
+    given = {key: value for key, value in options.items() if value is not None}
     attempts = given.pop("max_attempts", None)
     settings: RequestSettings = given  # type: ignore[assignment]
     kind = STRATEGIES[name]
@@ -309,11 +358,13 @@ class _Tally:
         self.failed += not bundle.ok
         self.bytes += (bundle.size or 0) if bundle.status is Status.DONE else 0
         if as_json:
-            sys.stdout.write(json.dumps(as_object(bundle), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(as_object(bundle)) + "\n")
             sys.stdout.flush()
         else:
             reason = f" ({bundle.error})" if bundle.error is not None else ""
-            click.echo(f"{bundle.status.value}: {redact(bundle.url)} -> {bundle.file_path}{reason}", err=True)
+            click.echo(
+                f"{bundle.status.value}: {redact(bundle.url)} -> {printable(str(bundle.file_path))}{reason}", err=True
+            )
 
     def report(self, prefix: str = "") -> None:
         """One line for all."""

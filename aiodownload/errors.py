@@ -14,6 +14,7 @@
         ├── PathError              no safe place for the file
         ├── TransportError         no usable response, or a broken body; .transient
         │   ├── ResolveError       the host's name has no address
+        │   ├── AddressError       the host's address is not public, and only such are allowed
         │   ├── ConnectError       no connection
         │   ├── TLSError           no trusted connection
         │   ├── StallError         nothing came for `timeout` seconds
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .bundle import AioDownloadBundle
 
 __all__ = [
+    "AddressError",
     "AioDownloadError",
     "BodyError",
     "CodingError",
@@ -221,6 +223,12 @@ class TransportError(DownloadError):
 
 class ResolveError(TransportError):
     """The host's name could not be turned into an address."""
+
+
+class AddressError(TransportError):
+    """The host's address is not one of the public internet, and ``public_only=True``; nothing was sent to it."""
+
+    usually_transient: ClassVar[bool] = False
 
 
 class ConnectError(TransportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import aiohttp
 from multidict import CIMultiDict
@@ -45,7 +45,7 @@ from .request.retry_after import retry_after
 from .request.strategy import RequestStrategy
 from .storage.delivery import Delivery
 from .storage.partial import PartialFile
-from .storage.placement import state_at
+from .storage.placement import is_place_of, state_at
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
@@ -87,6 +87,19 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class _Short:
     """The server sent less than the rest of the file; it is kept, and there is more to be had."""
+
+
+class _Plan(NamedTuple):
+    """What a request was made for.
+
+    :param url: at which of the bundle's URLs it began.
+    :param asked: what it said.
+    :param held: the beginning of the file, which it asked the rest of, or None.
+    """
+
+    url: URL
+    asked: Asked
+    held: PartialFile | None
 
 
 _Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | None
@@ -197,7 +210,7 @@ class Exchanges:
                 else:
                     following = None
                 if following is None:
-                    return await self._judge(bundle, hop.url, response, permit, asked, held)
+                    return await self._judge(bundle, hop.url, response, permit, _Plan(url, asked, held))
             finally:
                 # Gives the connection back if the body was read to its end, and closes it otherwise.
                 response.close()
@@ -210,13 +223,12 @@ class Exchanges:
         url: URL,
         response: aiohttp.ClientResponse,
         permit: Permit,
-        asked: Asked,
-        held: PartialFile | None,
+        plan: _Plan,
     ) -> _Outcome:
         bundle.http_status = response.status
         bundle.final_url = str(url)  # without user and password, and percent-encoded
         bundle.response_headers = CIMultiDict(response.headers)
-        verdict = accept_response(_head(response), asked)
+        verdict = accept_response(_head(response), plan.asked)
         if isinstance(verdict, (Restart, Complete)):
             return verdict if isinstance(verdict, Restart) else Restart("the server has no more than is held")
         if isinstance(verdict, Unchanged):
@@ -225,11 +237,11 @@ class Exchanges:
         if isinstance(verdict, Part):
             if reason is not None:  # a strategy that wants a 200 gets one
                 return Restart(reason)
-            return await self._receive(bundle, response, permit, asked.validator, held)
+            return await self._receive(bundle, response, permit, plan, verdict)
         if isinstance(verdict, Whole) and reason is None:
-            if held is not None:
-                await held.abandon()
-            return await self._receive(bundle, response, permit, verdict.etag, None)
+            if plan.held is not None:
+                await plan.held.abandon()
+            return await self._receive(bundle, response, permit, plan, verdict)
         if isinstance(verdict, Refuse):
             reason = reason or verdict.reason
         return self._refused(bundle, response, StatusError(reason or "nothing to keep", response.status))
@@ -238,7 +250,7 @@ class Exchanges:
         """The server has nothing newer than the file, and the file must still be what it was."""
         file: Publication = bundle._condition
         there = await self._workspace.disk.run(state_at, file.path, self._download.home)
-        if there is None or not file.file.is_of(there):
+        if there is None or not file.is_of(there):
             return Restart("the file that was to be confirmed is not there any more")
         confirm(bundle, file)
         return Confirmed()
@@ -270,10 +282,14 @@ class Exchanges:
         bundle: AioDownloadBundle,
         response: aiohttp.ClientResponse,
         permit: Permit,
-        validator: str | None,
-        held: PartialFile | None,
+        plan: _Plan,
+        verdict: Whole | Part,
     ) -> _Outcome:
         bundle.size = None
+        if isinstance(verdict, Whole):
+            validator, held, part = verdict.etag, None, None
+        else:
+            validator, held, part = plan.asked.validator, plan.held, verdict.end - verdict.first
         try:
             bundle._delivery = delivery = Delivery(
                 self._workspace,
@@ -282,6 +298,8 @@ class Exchanges:
                 _keep if bundle.mirrors else permit.free,  # the next mirror is asked at once
                 validator=validator if self._goes_on else None,
                 held=held,
+                part=part,
+                own=plan.url == bundle._parse(),
             )
             if self._override:
                 delivery.decode_for_override()
@@ -338,7 +356,7 @@ def _head(response: aiohttp.ClientResponse) -> Head:
 def _condition(bundle: AioDownloadBundle, url: URL) -> dict[str, str]:
     """The fields that ask for a file only if it is another than the one that is there (RFC 9110 section 13.1)."""
     file: Publication | None = bundle._condition
-    if file is None or bundle.params or file.path != bundle.file_path or url != bundle._parse():
+    if file is None or bundle.params or url != bundle._parse() or not is_place_of(file.path, bundle.file_path or ""):
         return {}
     terms = {}
     if file.etag is not None:
@@ -357,4 +375,5 @@ def _first_hop(bundle: AioDownloadBundle, url: URL) -> Hop:
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         url = url.with_user(None)
     body = bundle._form()
-    return Hop("POST" if body is not None else "GET", url, headers, body)
+    # A mirror elsewhere is told no more than where a redirect leads.
+    return Hop("POST" if body is not None else "GET", url, headers, body, trusted=own)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .dates import http_date
 from .errors import ConfigurationError, JournalError
 
 __all__ = ["Enlisted", "FileState", "Journal", "Known", "Outcome", "Publication", "Unfinished"]
@@ -44,7 +45,8 @@ _TABLES = {
     etag TEXT,
     last_modified TEXT,
     verified TEXT,
-    digest TEXT
+    digest TEXT,
+    asker BLOB
 )""",
     "settings": "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 }
@@ -63,7 +65,9 @@ _VERIFIED = frozenset({"DIGEST", "LENGTH", "FRAMING", "NONE"})
 _ETAG = re.compile('(?:W/)?"[\x21\x23-\x7e\x80-\ud7ff\ue000-\U0010ffff]*"')
 _DATE = re.compile(r"[A-Za-z0-9,: +-]{1,64}")
 
-_LOOK_UP = "SELECT state, path, size, mtime_ns, inode, etag, last_modified, verified, digest FROM urls WHERE key = ?"
+_LOOK_UP = (
+    "SELECT state, path, size, mtime_ns, inode, etag, last_modified, verified, digest, asker FROM urls WHERE key = ?"
+)
 _PUBLISH = (
     "UPDATE urls SET path = ?, size = ?, mtime_ns = ?, inode = ?, etag = ?, last_modified = ?, verified = ?,"
     " digest = ?, state = ? WHERE key = ?"
@@ -80,6 +84,8 @@ class Enlisted:
     :param path: where its file would go (absolute str), or None if it cannot have one.
     :param digest: what its bytes must come to.
     :param mirrors: further URLs of the same bytes.
+    :param asker: for a request with credentials, which the key leaves out: a mark of the run and of the whole request,
+        that nothing can be learnt from (bytes), else None.
     """
 
     key: bytes
@@ -88,6 +94,7 @@ class Enlisted:
     path: str | None
     digest: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
+    asker: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +115,13 @@ class FileState:
         """Return what counts of ``state``."""
         return cls(state.st_size, state.st_mtime_ns, state.st_ino)
 
-    def is_of(self, state: os.stat_result) -> bool:
-        """Whether ``state`` is that of the file, or of a copy with its time: the inode is not compared."""
-        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns)
+    def is_of(self, state: os.stat_result, *, copy: bool) -> bool:
+        """Whether ``state`` is that of the file.
+
+        :param copy: a copy of it that has its time will do, such as one from a backup: the inode is not compared.
+        """
+        same_inode = (state.st_ino - self.inode) % 2**64 == 0
+        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns) and (copy or same_inode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,16 @@ class Publication:
     verified: str
     digest: tuple[str, ...] = ()
 
+    def is_of(self, state: os.stat_result, *, copy: bool = True) -> bool:
+        """Whether ``state`` is that of the file as it was published.
+
+        :param copy: see :meth:`FileState.is_of`; not where the time is the server's (``remote_time``), since other
+            bytes may have that as well.
+        """
+        date = http_date(self.last_modified) if self.last_modified is not None else None
+        borrowed = date is not None and self.file.mtime_ns == int(date) * 1_000_000_000
+        return self.file.is_of(state, copy=copy and not borrowed)
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -139,10 +160,14 @@ class Known:
 
     :param state: one of :data:`STATES`.
     :param publication: its file as it was published, if that is still known.
+    :param fileless: whether it has never had one: its ``on_success`` has kept something else (bool).
+    :param asker: see :attr:`Enlisted.asker`.
     """
 
     state: str
     publication: Publication | None
+    fileless: bool = False
+    asker: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +198,7 @@ class Outcome:
 class Unfinished:
     """A URL that has no file yet.
 
+    :param key: 16 bytes that stand for the request.
     :param url: without user and password.
     :param plain: whether the URL is all of the request.
     :param state: ``failed``, ``cancelled``, or, if the program was killed, ``enlisted`` or ``publishing``.
@@ -182,6 +208,7 @@ class Unfinished:
     :param mirrors: further URLs of the same bytes.
     """
 
+    key: bytes
     url: str
     plain: bool
     state: str
@@ -268,10 +295,13 @@ class Journal:
             row = self._open().execute("SELECT value FROM settings WHERE name = 'home'").fetchone()
         return row[0] if row is not None and isinstance(row[0], str) and os.path.isabs(row[0]) else None
 
-    def enlist(self, urls: Sequence[Enlisted], judge: Callable[[Enlisted, Known | None], str]) -> list[Known | None]:
+    def enlist(
+        self, urls: Sequence[Enlisted], judge: Callable[[Enlisted, Known | None], str | None]
+    ) -> list[Known | None]:
         """Make a row for each URL that has none, in one transaction.
 
-        :param judge: says of each the state that its row has from now on; it may look at the disk.
+        :param judge: says of each the state that its row has from now on, None to leave it alone; it may look at the
+            disk.
         :returns: what was known of each, in the order of ``urls``.
         """
         now = time.time()
@@ -282,16 +312,27 @@ class Journal:
                 known = self._known(row) if row is not None else None
                 state = judge(one, known)
                 found.append(known)
+                if state is None:
+                    continue
                 if row is None:
                     database.execute(
-                        "INSERT INTO urls (key, url, plain, state, attempts, elapsed, at, path, wanted, mirrors)"
-                        " VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?)",
-                        (one.key, _text(one.url), one.plain, state, now, self._relative(one.path), *_words(one)),
+                        "INSERT INTO urls (key, url, plain, state, attempts, elapsed, at, path, wanted, mirrors, asker)"
+                        " VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?)",
+                        (
+                            one.key,
+                            _text(one.url),
+                            one.plain,
+                            state,
+                            now,
+                            self._relative(one.path),
+                            *_words(one),
+                            one.asker,
+                        ),
                     )
-                elif known is None or state != known.state:
+                elif known is None or state != known.state or one.asker is not None:
                     database.execute(
-                        "UPDATE urls SET state = ?, at = ?, wanted = ?, mirrors = ? WHERE key = ?",
-                        (state, now, *_words(one), one.key),
+                        "UPDATE urls SET state = ?, at = ?, wanted = ?, mirrors = ?, asker = ? WHERE key = ?",
+                        (state, now, *_words(one), one.asker, one.key),
                     )
         return found
 
@@ -353,8 +394,8 @@ class Journal:
                 rows = (
                     self._open()
                     .execute(
-                        "SELECT id, url, plain, state, path, error, wanted, mirrors FROM urls WHERE id > ? AND state IN"
-                        " ('failed', 'cancelled', 'enlisted', 'publishing') ORDER BY id LIMIT ?",
+                        "SELECT id, key, url, plain, state, path, error, wanted, mirrors FROM urls WHERE id > ?"
+                        " AND state IN ('failed', 'cancelled', 'enlisted', 'publishing') ORDER BY id LIMIT ?",
                         (last, _PORTION),
                     )
                     .fetchall()
@@ -362,20 +403,22 @@ class Journal:
             if not rows:
                 return
             last = rows[-1][0]
-            for _, url, plain, state, path, error, wanted, mirrors in rows:
-                if isinstance(url, str) and all(isinstance(text, (str, type(None))) for text in (path, error)):
+            for _, key, url, plain, state, path, error, wanted, mirrors in rows:
+                texts = isinstance(url, str) and all(isinstance(text, (str, type(None))) for text in (path, error))
+                if isinstance(key, bytes) and texts:
                     place = None if path is None else self._absolute(path)
-                    yield Unfinished(url, plain == 1, state, place, error, _split(wanted), _split(mirrors))
+                    yield Unfinished(key, url, plain == 1, state, place, error, _split(wanted), _split(mirrors))
 
     def _known(self, row: tuple[Any, ...]) -> Known | None:
         """Read a row; whatever is not what :class:`Journal` writes counts as unknown."""
-        state, path, size, mtime_ns, inode, etag, last_modified, verified, digest = row
+        state, path, size, mtime_ns, inode, etag, last_modified, verified, digest, asker = row
         if state not in STATES:
             return None
+        asker = asker if isinstance(asker, bytes) else None
         numbers = all(isinstance(number, int) for number in (size, mtime_ns, inode))
         texts = all(isinstance(text, (str, type(None))) for text in (etag, last_modified, digest))
         if not numbers or not texts or not isinstance(path, str) or verified not in _VERIFIED or size < 0:
-            return Known(state, None)
+            return Known(state, None, fileless=size is None and verified is None, asker=asker)
         return Known(
             state,
             Publication(
@@ -386,6 +429,7 @@ class Journal:
                 verified,
                 tuple((digest or "").split()),
             ),
+            asker=asker,
         )
 
     def _relative(self, path: str | None) -> str | None:

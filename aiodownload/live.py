@@ -44,7 +44,7 @@ class Live:
         self.watchers = Watchers((*settings.observers, *logs))
         self.dispatcher = Dispatcher(Schedule(self.request.concurrent))
         self.workspace = Workspace(self.download)
-        self._transport = Transport(settings.client, self.request.timeout)
+        self._transport = Transport(settings.client, self.request.timeout, public_only=self.request.public_only)
         exchanges = Exchanges(self.request, self.download, self._transport, self.workspace)
         self.attempts = Attempts(self.request, exchanges)
         self.recorder = self._recorder(settings)
@@ -57,8 +57,13 @@ class Live:
                 raise ConfigurationError(
                     "refresh=True needs a journal, which knows what was fetched: AioDownload(journal=)"
                 )
+            if self.download.skip_cached and self.download.content_disposition:
+                raise ConfigurationError(
+                    "skip_cached=True with content_disposition=True needs a journal, which knows the names that "
+                    "servers have suggested: AioDownload(journal=)"
+                )
             return None
-        return Recorder(settings.journal, self.download.home, durable=self.download.durable, refresh=refresh)
+        return Recorder(settings.journal, self.download)
 
     async def open(self) -> None:
         """Open the journal and the session.

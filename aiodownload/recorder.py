@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,9 @@ from .errors import InvalidURLError
 from .journal import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, Journal, Known, Outcome
 from .redact import redact
 from .storage.disk import Disk
-from .storage.placement import other_places, state_at
+from .storage.paths import is_below
+from .storage.placement import is_place_of, state_at
+from .storage.strategy import DownloadStrategy, reads_by_itself
 
 if TYPE_CHECKING:
     from .bundle import AioDownloadBundle
@@ -29,6 +32,7 @@ _STATES = {
     Status.FAILED: FAILED,
     Status.CANCELLED: "cancelled",
 }
+_RUN = 8  # bytes of an asker's mark that stand for the run
 # They say who asks, not what for: with a new token the files of yesterday are still there.
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
@@ -52,11 +56,14 @@ class Decision:
     :param registered: its row.
     :param settled: whether there is nothing to do.
     :param file: the file that is there and is as it was published, or None.
+    :param contested: whether its row is that of another bundle of this run, which asks with other credentials; there is
+        none for this one then.
     """
 
     registered: Registered
     settled: bool
     file: Publication | None
+    contested: bool = False
 
 
 class Recorder:
@@ -65,14 +72,14 @@ class Recorder:
     :param journal: a :class:`Journal`, or an object with its methods.
     :param home: the folder for the files (absolute str).
     :param durable: whether an outcome outlives a power loss.
-    :param refresh: whether files that are as they were published are asked for again, with a condition.
+    :param strategy: what is kept, and whether it is asked for again.
     """
 
-    def __init__(self, journal: Journal, home: str, *, durable: bool, refresh: bool) -> None:
+    def __init__(self, journal: Journal, strategy: DownloadStrategy) -> None:
         self._journal = journal
-        self._home = home
-        self._durable = durable
-        self._refresh = refresh
+        self._home = strategy.home
+        self._strategy = strategy
+        self._secret = os.urandom(16)  # of these runs: keeps marks of credentials from telling anything
         self._thread = Disk()
         self._opened = False
         self._waiting: list[Outcome] = []
@@ -81,7 +88,7 @@ class Recorder:
 
     async def open(self) -> None:
         """:raises JournalError: if the journal cannot be used."""
-        await self._thread.run(partial(self._journal.open, self._home, durable=self._durable))
+        await self._thread.run(partial(self._journal.open, self._home, durable=self._strategy.durable))
         self._opened = True
 
     async def close(self) -> None:
@@ -100,7 +107,7 @@ class Recorder:
         :param bundles: with the path that each asks for, empty if it has none.
         :raises JournalError: if the journal cannot be written.
         """
-        urls = [_enlisted(bundle, path or None) for bundle, path in bundles]
+        urls = [_enlisted(bundle, path or None, self._home, self._secret) for bundle, path in bundles]
         return await self._thread.run(self._decide, urls)
 
     def announce(self, bundle: AioDownloadBundle, registered: Registered) -> None:
@@ -152,9 +159,12 @@ class Recorder:
     def _decide(self, urls: Sequence[Enlisted]) -> list[Decision]:
         decisions: list[Decision] = []
 
-        def judge(one: Enlisted, known: Known | None) -> str:
+        def judge(one: Enlisted, known: Known | None) -> str | None:
+            if known is not None and _contested(one.asker, known.asker):
+                decisions.append(Decision(Registered(one.key, None), False, None, contested=True))
+                return None
             file = _file_of(one, known, self._home)
-            settled = not self._refresh and known is not None and _is_settled(known, file)
+            settled = not self._strategy.refresh and known is not None and _is_settled(known, file, self._strategy)
             decisions.append(Decision(Registered(one.key, known), settled, file))
             if settled and known is not None:
                 return DONE if known.state == PUBLISHING else known.state
@@ -170,35 +180,54 @@ def _file_of(one: Enlisted, known: Known | None, home: str) -> Publication | Non
         return None
     told = known.publication
     # A journal may come from anywhere: it does not say where a file is, only which of the URL's places it is in.
-    if told.path != one.path and told.path not in other_places(one.path):
+    if not is_place_of(told.path, one.path):
         return None
     state = state_at(told.path, home)
-    if state is None or not told.file.is_of(state):
-        return None
-    # Killed while it was being published: only the very file that was about to be is the whole one.
-    return None if known.state == PUBLISHING and (state.st_ino - told.file.inode) % 2**64 else told
+    # Unless it was settled, it may never have got its name: only the very file that was about to is the one then.
+    return told if state is not None and told.is_of(state, copy=known.state in (DONE, CACHED)) else None
 
 
-def _is_settled(known: Known, file: Publication | None) -> bool:
+def _is_settled(known: Known, file: Publication | None, strategy: DownloadStrategy) -> bool:
     if file is not None:
-        return known.state in (DONE, CACHED, PUBLISHING)
-    return known.state == DONE and known.publication is None  # its on_success has kept something else than a file
+        proven = not strategy.strict or file.verified != Verified.NONE.name
+        return proven and known.state in (DONE, CACHED, PUBLISHING)
+    # Its on_success has kept something else than a file.
+    return known.state == DONE and known.fileless and reads_by_itself(strategy)
 
 
-def _enlisted(bundle: AioDownloadBundle, path: str | None) -> Enlisted:
+def _contested(asker: bytes | None, known: bytes | None) -> bool:
+    """Whether two bundles of one run share a row, but are not the same request."""
+    return asker is not None and known is not None and asker != known and asker[:_RUN] == known[:_RUN]
+
+
+def _enlisted(bundle: AioDownloadBundle, path: str | None, home: str, secret: bytes) -> Enlisted:
     try:
         url = bundle._parse()
     except InvalidURLError:
-        key = blake2b(b"\0" + bundle.url.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key = _hash("\0" + bundle.url, b"")
         return Enlisted(key, redact(bundle.url), "@" not in bundle.url, path, bundle.digest)
-    secret = url.raw_user is not None or url.raw_password is not None or any("@" in one for one in bundle.mirrors)
-    plain = not bundle.headers and not bundle.params and not secret
+    hidden = url.raw_user is not None or url.raw_password is not None or any("@" in one for one in bundle.mirrors)
+    plain = not bundle.headers and not bundle.params and not hidden
     text = str(url if plain else url.with_user(None))
     headers = sorted(f"{name.lower()}:{value}" for name, value in bundle.headers.items())
-    asked = "\n".join((text, *(line for line in headers if line.partition(":")[0] not in _CREDENTIALS), ""))
-    key = blake2b(asked.encode("utf-8", "surrogatepass") + (bundle._form() or b""), digest_size=16).digest()
+    credentials = [line for line in headers if line.partition(":")[0] in _CREDENTIALS]
+    asked = [text, *(line for line in headers if line not in credentials)]
+    if url.raw_user is not None:
+        asked.append(f"user {url.raw_user}")
+    if bundle._given_path is not None and path is not None:  # one URL may be kept in several places
+        asked.append(f"path {path.removeprefix(home).lstrip(os.sep) if is_below(path, home) else path}")
+    form = bundle._form() or b""
+    key = bundle._row or _hash("\n".join((*asked, "")), form)
+    asker: bytes | None = None
+    if credentials or url.raw_password is not None:
+        mark = _hash("\n".join((str(url), *headers)), form, secret)
+        asker = _hash("", b"", secret)[:_RUN] + mark
     mirrors = tuple(one.replace(" ", "%20") for one in bundle.mirrors) if plain else ()
-    return Enlisted(key, text, plain, path, bundle.digest, mirrors)
+    return Enlisted(key, text, plain, path, bundle.digest, mirrors, asker)
+
+
+def _hash(text: str, form: bytes, secret: bytes = b"") -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass") + form, digest_size=16, key=secret).digest()
 
 
 def _outcome(bundle: AioDownloadBundle, key: bytes) -> Outcome:

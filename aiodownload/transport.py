@@ -10,11 +10,13 @@ from typing import Any, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ._version import __version__
+from .connector import NotPublicError, check_public_only, own_connector
 from .errors import (
+    AddressError,
     BodyError,
     ConfigurationError,
     ConnectError,
@@ -54,11 +56,13 @@ class Transport:
 
     :param client: the caller's session, a factory for one, or None.
     :param timeout: seconds without progress.
+    :param public_only: connect to addresses of the public internet only.
     """
 
-    def __init__(self, client: Client | None, timeout: float) -> None:
+    def __init__(self, client: Client | None, timeout: float, *, public_only: bool = False) -> None:
         self._client = client
         self._timeout = timeout
+        self._public_only = public_only
         self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
         self._session: aiohttp.ClientSession
         self._stranger: aiohttp.ClientSession | None = None
@@ -71,6 +75,7 @@ class Transport:
         """Make or take the session.
 
         :raises UsageError: for a session that is closed or belongs to another event loop.
+        :raises ConfigurationError: for one that may connect to addresses that are refused.
         """
         if self._client is None:
             self._session, self._owned = self._own_session(), True
@@ -82,6 +87,8 @@ class Transport:
             if not isinstance(session, aiohttp.ClientSession):
                 raise ConfigurationError(f"client: the callable must return an aiohttp.ClientSession, not {session!r}")
             self._session, self._owned = _usable(session), True
+        if self._public_only and self._client is not None:
+            check_public_only(self._session)
 
     async def close(self) -> None:
         """Close what was opened here; a caller's session stays open."""
@@ -93,10 +100,8 @@ class Transport:
             await self._session.close()
 
     def _own_session(self) -> aiohttp.ClientSession:
-        resolver = _BoundedResolver(self._timeout)
         return aiohttp.ClientSession(
-            # The schedule is the only limiter; aiohttp's limit of 100 would be a second, hidden queue.
-            connector=aiohttp.TCPConnector(limit=0, resolver=resolver),
+            connector=own_connector(self._timeout, public_only=self._public_only),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         )
@@ -203,30 +208,6 @@ def _usable(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
     return session
 
 
-class _BoundedResolver(AbstractResolver):
-    """Look-ups that end after ``timeout`` seconds; aiohttp bounds connecting, but not this.
-
-    aiohttp's own resolver is made with the first name to look up: its DNS library starts a thread.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        self._inner: AbstractResolver | None = None
-        self._timeout = timeout
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        if self._inner is None:
-            self._inner = aiohttp.DefaultResolver()
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._inner.resolve(host, port, family)
-        except TimeoutError:
-            raise OSError(None, f"no answer for {self._timeout:g} s") from None
-
-    async def close(self) -> None:
-        if self._inner is not None:
-            await self._inner.close()
-
-
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError)
 """What aiohttp and the operating system raise about a connection."""
 
@@ -237,7 +218,21 @@ def transport_error(error: BaseException, timeout: float) -> TransportError:
     :param error: what aiohttp or the operating system raised.
     :param timeout: the seconds that a :class:`StallError` speaks of.
     """
+    _hide_secrets(error)
     return next(translate(error, timeout) for kind, translate in _TRANSLATIONS if isinstance(error, kind))
+
+
+def _hide_secrets(error: BaseException) -> None:
+    """Take out of aiohttp's exception what its repr would show: it becomes the cause of ours, and is logged with it."""
+    if isinstance(error, aiohttp.ClientResponseError):  # the headers of the request
+        asked = error.request_info
+        if isinstance(asked, aiohttp.RequestInfo):
+            nothing = CIMultiDictProxy(CIMultiDict[str]())
+            error.request_info = aiohttp.RequestInfo(asked.url, asked.method, nothing, asked.real_url)
+        error.history = ()
+        error.args = (error.request_info, ())
+    elif isinstance(error, aiohttp.ClientConnectorError):  # the password for a proxy
+        error.args = (error.errno, error.strerror)
 
 
 _Translate: TypeAlias = Callable[[Any, float], TransportError]
@@ -268,7 +263,11 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], _Translate], ...] = (
     ),
     (
         aiohttp.ClientConnectorError,
-        lambda error, _: ConnectError(f"no connection to {error.host!r}: {_words(error.os_error)}"),
+        lambda error, _: (
+            AddressError(f"the address of {error.host!r} is not public, and public_only=True", False)
+            if isinstance(error.os_error, NotPublicError)
+            else ConnectError(f"no connection to {error.host!r}: {_words(error.os_error)}")
+        ),
     ),
     (aiohttp.ConnectionTimeoutError, lambda _, timeout: StallError(f"no connection for {timeout:g} s")),
     (TimeoutError, lambda _, timeout: StallError(f"nothing arrived for {timeout:g} s")),

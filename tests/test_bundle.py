@@ -274,6 +274,13 @@ def test_what_is_no_http_url(url: str) -> None:
     assert "cannot be downloaded: " in str(bundle.error)
 
 
+@pytest.mark.parametrize("path", ["/a b", "/a\x00", "/a\x7f", "/ HTTP/1.1"])
+def test_a_parsed_url_is_looked_at_too(path: str) -> None:
+    """``encoded=True`` says that nothing has to be encoded; a blank in it would end the request's first line early."""
+    bundle = checked(URL(f"http://h.test{path}", encoded=True))
+    assert isinstance(bundle.error, InvalidURLError)
+
+
 @pytest.mark.parametrize(
     ("url", "asked"),
     [

@@ -259,6 +259,39 @@ def test_retry_of_a_hostile_journal(server: FaultServer, tmp_path: Path) -> None
     assert not (tmp_path / "evil").exists()
 
 
+def test_retry_writes_where_one_would_look(server: FaultServer, tmp_path: Path) -> None:
+    """S29: a journal alone does not say where files go.  Its folder must lie below it or below the current one, and a
+    file has the place that its URL has; whoever names the folder may have others, but none that is hidden."""
+    home, place = tmp_path / "victim", tmp_path / "elsewhere"
+    home.mkdir()
+    place.mkdir()
+    (home / ".bashrc").write_bytes(b"precious")
+    (home / "notes").write_bytes(b"precious")
+    names = [".bashrc", "notes", "\x1b]0;pwned\x07"]
+    urls = [server.on(f"/{number}", status(404), ok(b"evil")) for number in range(4)]
+    journal = place / "j.db"
+    aiodownload("get", *urls, "-o", str(home), "--journal", str(journal), "--max-attempts", "1")
+    with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as database:
+        for number, name in enumerate(names):
+            database.execute("UPDATE urls SET path = ? WHERE url LIKE ?", (name, f"%/{number}"))
+    done = aiodownload("retry", str(journal), cwd=place)
+    assert done.returncode == 2
+    assert "name it with -o" in done.stderr
+    done = aiodownload("retry", str(journal), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 done" in done.stderr
+    assert done.stderr.count("left out") == 3
+    assert {path.name: path.read_bytes() for path in home.iterdir() if path.is_file()} == {
+        ".bashrc": b"precious",
+        "notes": b"precious",
+    }
+    done = aiodownload("retry", str(journal), "-o", str(home))
+    assert done.returncode == 1
+    assert (home / ".bashrc").read_bytes() == b"precious"
+    assert (home / "notes").read_bytes() == b"evil"  # that folder was named, and a strategy may have such names
+    assert "\x1b" not in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize("what", ["absent", "text"])
 def test_retry_of_what_is_no_journal(what: str, tmp_path: Path) -> None:
     file = tmp_path / "j.db"

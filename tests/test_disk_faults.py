@@ -62,7 +62,7 @@ def _is_part(path: Any) -> bool:
 @pytest.fixture
 def fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault]:
     fault = Fault()
-    real = {name: getattr(os, name) for name in STEPS}
+    real = {name: getattr(os, name) for name in (*STEPS, "writev")}
 
     def opened(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
         if fault.hit("open", path):
@@ -75,8 +75,10 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault]:
         return int(handle)
 
     def plain(name: str) -> Callable[..., Any]:
+        step = "write" if name == "writev" else name
+
         def call(what: Any, *more: Any, **named: Any) -> Any:
-            if (name != "replace" or more[0] == "bad.bin") and fault.hit(name, what):
+            if (name != "replace" or more[0] == "bad.bin") and fault.hit(step, what):
                 if name == "close":
                     real[name](what)
                 fault.fail()
@@ -85,7 +87,7 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault]:
         return call
 
     monkeypatch.setattr(os, "open", opened)
-    for name in STEPS:
+    for name in real:
         if name != "open":
             monkeypatch.setattr(os, name, plain(name))
     yield fault

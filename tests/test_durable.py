@@ -118,6 +118,9 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Model:  # noqa: C901 (o
             model.note()
         return int(count)
 
+    def written_many(handle: int, views: Any) -> int:
+        return written(handle, b"".join(views))
+
     def truncated(handle: int, size: int) -> None:
         real["ftruncate"](handle, size)
         if isinstance(there := model.handles.get(handle), tuple):
@@ -159,6 +162,7 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Model:  # noqa: C901 (o
     home.mkdir()
     for name, function in (
         ("open", opened), ("close", closed), ("write", written), ("fsync", synced), ("ftruncate", truncated),
+        ("writev", written_many),
         ("mkdir", made), ("unlink", removed), ("replace", renamed("replace")), ("rename", renamed("rename")),
     ):  # fmt: skip
         monkeypatch.setattr(os, name, function)

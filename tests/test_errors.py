@@ -54,6 +54,7 @@ EXAMPLES: list[AioDownloadError] = [
         for name in (
             "TransportError",
             "ResolveError",
+            "AddressError",
             "ConnectError",
             "TLSError",
             "StallError",
@@ -191,8 +192,8 @@ def test_no_message_acts_on_a_terminal(error: AioDownloadError) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in CLASSES.values() if issubclass(kind, TransportError)])
 def test_transport_errors_are_usually_transient(kind: type[TransportError]) -> None:
-    """Without being told, a transport error is transient; being told decides."""
-    assert kind("words").transient is True
+    """Without being told, a transport error is transient, but for an address that is refused; being told decides."""
+    assert kind("words").transient is (kind is not errors.AddressError)
     assert kind("words", False).transient is False
     assert kind("words", True).transient is True
 

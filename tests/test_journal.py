@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 from conftest import Quick
-from servers import FaultServer, Request, Script, each_path, ok, ranged, stall, status
+from servers import FaultServer, Request, Script, each_path, ok, ranged, stall, status, until_close
 
 import aiodownload
 from aiodownload import (
@@ -675,3 +675,145 @@ def test_opening_one_that_is_not_there(path: Path) -> None:
     with pytest.raises(JournalError, match="No such file"):
         Journal(path).open()
     assert not path.exists()
+
+
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def test_a_borrowed_time_proves_nothing(server: FaultServer, home: Path, path: Path, quick: Make) -> None:
+    """R25: with remote_time other bytes may have the same size and the same time; only the very file counts then."""
+    keep = DownloadStrategy(home=home, remote_time=True)
+    url = server.on("/x", ok(b"version 1", Last_Modified=DATE))
+    assert aiodownload.one(url, quick(download=keep, journal=path)).ok
+    server.on("/x", ok(b"version 2", Last_Modified=DATE))
+    assert aiodownload.one(url, quick(download=keep)).ok  # a program without the journal
+    server.on("/x", ok(b"version 3", Last_Modified=DATE))
+    third = aiodownload.one(url, quick(download=keep, journal=path))
+    assert third.status is Status.DONE
+    assert Path(third.file_path or "").read_bytes() == b"version 3"
+    assert aiodownload.one(url, quick(download=keep, journal=path)).status is Status.CACHED
+
+
+KILLED_AT_THE_RENAME = """
+import os, signal, sys, aiodownload
+if sys.argv[4] == "kill":
+    os.replace = lambda *args, **named: os.kill(os.getpid(), signal.SIGKILL)
+strategy = aiodownload.DownloadStrategy(home=sys.argv[2], refresh=True, remote_time=True)
+download = aiodownload.AioDownload(None, strategy, aiodownload.RequestStrategy(), journal=sys.argv[3])
+print(aiodownload.one(sys.argv[1], download).status.name)
+"""
+
+
+def test_what_never_got_its_name_is_not_confirmed(server: FaultServer, home: Path, path: Path) -> None:
+    """P1, R40: noted, killed before the rename, failed in the next run: the validator of the new version is not taken
+    for one of the old file, which has its size and its time."""
+    state: dict[str, Any] = {"body": b"version 1", "etag": '"1"', "down": False}
+
+    def answer(request: Request) -> Script:
+        if state["down"]:
+            return status(503)
+        if request.headers.get("if-none-match") == state["etag"]:
+            return status(304, ETag=state["etag"])
+        return ok(state["body"], ETag=state["etag"], Last_Modified=DATE)
+
+    url = server.on("/x", each_path(answer))
+
+    def run(how: str = "on") -> str:
+        command = [sys.executable, "-c", KILLED_AT_THE_RENAME, url, str(home), str(path), how]
+        return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False).stdout.strip()
+
+    assert run() == "DONE"
+    state |= {"body": b"version 2", "etag": '"2"'}
+    assert run("kill") == ""
+    state["down"] = True
+    assert run() == "FAILED"
+    state["down"] = False
+    assert run() == "DONE"
+    assert [file.read_bytes() for file in home.rglob("x")] == [b"version 2"]
+    assert run() == "CACHED"
+
+
+@pytest.mark.parametrize("how", ["header", "user"])
+def test_two_who_ask_for_one_url(how: str, server: FaultServer, keeping: Make, path: Path) -> None:
+    """A row says nothing of credentials; in one run it is for one of them, and who comes second is told what to do."""
+
+    def answer(request: Request) -> Script:
+        return ok(request.headers.get("authorization", "nobody").encode())
+
+    server.on("/x", each_path(answer))
+
+    def bundle(name: str, place: str | None = None) -> AioDownloadBundle:
+        if how == "user":
+            return AioDownloadBundle(server.url("/x").replace("//", f"//{name}:pw@"), file_path=place)
+        return AioDownloadBundle(server.url("/x"), headers={"Authorization": f"Bearer {name}"}, file_path=place)
+
+    alice, bob = aiodownload.swarm([bundle("alice"), bundle("bob")], keeping(Quick(concurrent=1)))
+    assert alice.ok
+    if how == "user":  # names are no secrets, and tell the rows apart
+        assert bob.ok
+        assert len(rows(path)) == 2
+    else:
+        assert not bob.ok
+        assert "file_path" in str(bob.error)
+    for expected in (Status.DONE, Status.CACHED):
+        # The other one comes first now.
+        bob, alice = aiodownload.swarm([bundle("bob", "b"), bundle("alice", "a")], keeping(Quick(concurrent=1)))
+        assert (bob.status, alice.status) == (expected, expected)
+        told = [Path(one.file_path or "").read_bytes() for one in (bob, alice)]
+        assert told[0] != told[1]
+    assert b"pw" not in path.read_bytes()
+    assert b"alice" not in path.read_bytes()
+
+
+def test_one_url_in_two_places(server: FaultServer, keeping: Make, path: Path) -> None:
+    """P6: each has its row, and a second run asks for neither."""
+    url = server.on("/x", ok(b"x"))
+    for expected in (Status.DONE, Status.CACHED):
+        pair = [AioDownloadBundle(url, file_path=place) for place in ("a", "b")]
+        assert [bundle.status for bundle in aiodownload.swarm(pair, keeping())] == [expected] * 2
+    assert len(server.requests) == 2
+    assert len(rows(path)) == 2
+
+
+class Values(DownloadStrategy):
+    """Keeps something else than a file."""
+
+    async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
+        bundle.info = await response.text()
+
+
+def test_done_without_a_file_is_not_a_file(server: FaultServer, keeping: Make, home: Path, path: Path) -> None:
+    """P3: what a strategy without files has settled is no hit for one that keeps them, nor is a row that is damaged."""
+    url = server.on("/x", ok(b"x"))
+    assert aiodownload.one(url, keeping(download=Values(home=home))).ok
+    assert aiodownload.one(url, keeping(download=Values(home=home))).status is Status.CACHED
+    fetched = aiodownload.one(url, keeping())
+    assert fetched.status is Status.DONE
+    Path(fetched.file_path or "").unlink()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE urls SET verified = '?'")
+    for strategy in (Values(home=home), DownloadStrategy(home=home)):
+        assert aiodownload.one(url, keeping(download=strategy)).status is Status.DONE
+
+
+def test_strict_asks_again_for_what_nothing_has_proven(server: FaultServer, keeping: Make, home: Path) -> None:
+    """R3: a body that ended with its connection is a hit for who took it then, and none for strict=True."""
+    url = server.on("/x", until_close(b"perhaps half"))
+    assert aiodownload.one(url, keeping()).verified is Verified.NONE
+    assert aiodownload.one(url, keeping()).status is Status.CACHED
+    server.on("/x", ok(b"certainly whole"))
+    strict = aiodownload.one(url, keeping(download=DownloadStrategy(home=home, strict=True)))
+    assert (strict.status, strict.verified) == (Status.DONE, Verified.LENGTH)
+
+
+def test_refresh_goes_before_skip_cached(server: FaultServer, keeping: Make, home: Path) -> None:
+    """What the journal knows is asked for, whether or not it is there; what it does not know is taken as it is."""
+    url = server.on("/x", etagged(b"x", '"1"'))
+    keep = DownloadStrategy(home=home, refresh=True, skip_cached=True)
+    first = aiodownload.one(url, keeping(download=keep))
+    assert first.ok
+    assert aiodownload.one(url, keeping(download=keep)).http_status == 304
+    beside = Path(first.file_path or "").with_name("y")
+    beside.write_bytes(b"from elsewhere")
+    found = aiodownload.one(server.url("/y"), keeping(download=keep))
+    assert (found.status, found.attempts) == (Status.CACHED, 0)

@@ -484,3 +484,38 @@ def test_whole_matrix_at_once(server: FaultServer, home: Path, quick: Callable[.
         outcomes[bundle.url] = Path(bundle.file_path).read_bytes() if bundle.ok else None
     assert outcomes == expected
     assert len(everything_below(home)) == sum(right is not None for right in expected.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, gzip",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: chunked;q=1",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: ",
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_no_other_framing_is_believed(fields: str, strict: bool, server: FaultServer, home: Path) -> None:
+    """R2, R3, S25: what is not plainly chunked would end with the connection, cut or not, and prove nothing."""
+    head = f"HTTP/1.1 200 OK\r\n{fields}\r\nConnection: close\r\n\r\n".encode()
+    url = server.on("/f", raw(head + SMALL[:1000]))
+    strategy = DownloadStrategy(home=home, strict=strict)
+    bundle = aiodownload.one(url, AioDownload(None, strategy, Quick(2, timeout=5)))
+    assert not bundle.ok
+    assert everything_below(home) == {}
+
+
+def test_a_coded_transfer_is_not_kept_coded(server: FaultServer, home: Path) -> None:
+    """Nobody has asked for a coding of the transfer (TE), and nobody takes it off."""
+    packed = gzip.compress(SMALL)
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
+    url = server.on("/f", raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + chunks))
+    bundle = aiodownload.one(url, AioDownload(None, DownloadStrategy(home=home), Quick(2, timeout=5)))
+    assert not bundle.ok
+    assert everything_below(home) == {}

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from hashlib import shake_128
 from pathlib import Path
 
+import aiohttp
 import pytest
 from conftest import Quick
-from servers import FaultServer, Script, cut, drop, ok, ranged, reset, stall, status
+from servers import FaultServer, Request, Script, cut, drop, each_path, ok, ranged, reset, stall, status
 
 import aiodownload
 from aiodownload import (
@@ -273,3 +274,43 @@ def test_wrong_mirrors(mirrors: object) -> None:
 def test_no_form_data_to_several_servers() -> None:
     with pytest.raises(ConfigurationError, match="params"):
         AioDownloadBundle("http://h/f", params={"a": 1}, mirrors=["http://m/f"])
+
+
+def test_what_the_session_says_stays_at_the_bundle_s_origin(
+    server: FaultServer, other_server: FaultServer, quick: Make
+) -> None:
+    """P9, R43: headers, cookies and passwords of the caller's session go to a mirror elsewhere no more than to where a
+    redirect leads; a mirror of the same origin gets them."""
+
+    def session() -> aiohttp.ClientSession:
+        headers = {"X-Api-Key": "hunter2", "Authorization": "Bearer hunter2"}
+        return aiohttp.ClientSession(headers=headers, cookies={"session": "hunter2"})
+
+    url = server.on("/a", status(500))
+    mirrors = [other_server.on("/b", status(500)), server.on("/c", ok(BODY))]
+    bundle = aiodownload.one(AioDownloadBundle(url, mirrors=mirrors), quick(Stubborn(2), client=session))
+    assert bundle.ok
+    assert not any("hunter2" in str(request.headers) for request in other_server.requests)
+    assert all(request.headers["x-api-key"] == "hunter2" for request in server.requests)
+
+
+def test_a_refresh_asks_with_no_validator_of_a_mirror(
+    server: FaultServer, other_server: FaultServer, quick: Make, home: Path, tmp_path: Path
+) -> None:
+    """R40: what a mirror calls its copy, and when it was made there, says nothing about what the URL itself has."""
+
+    def original(request: Request) -> Script:
+        if "if-modified-since" in request.headers or "if-none-match" in request.headers:
+            return status(304)
+        return ok(b"fresh", Last_Modified="Mon, 02 Nov 2026 10:00:00 GMT", ETag='"1"')
+
+    url = server.on("/f", status(500))
+    mirror = other_server.on("/f", ok(b"stale", Last_Modified="Tue, 03 Nov 2026 10:00:00 GMT", ETag='"1"'))
+    bundle = AioDownloadBundle(url, mirrors=[mirror])
+    keep = DownloadStrategy(home=home, refresh=True)
+    first = aiodownload.one(bundle, quick(Stubborn(1), keep, journal=tmp_path / "j"))
+    assert first.ok
+    server.on("/f", each_path(original))
+    again = aiodownload.one(bundle, quick(Stubborn(1), keep, journal=tmp_path / "j"))
+    assert again.status is Status.DONE
+    assert Path(again.file_path or "").read_bytes() == b"fresh"

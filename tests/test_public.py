@@ -30,6 +30,7 @@ from aiodownload import (
 URL = "http://127.0.0.1:9/x"
 
 NAMES = [
+    "AddressError",
     "AioDownload",
     "AioDownloadBundle",
     "AioDownloadError",
@@ -73,6 +74,7 @@ NAMES = [
     "__version__",
     "each",
     "one",
+    "public_socket",
     "swarm",
 ]
 
@@ -138,7 +140,7 @@ def parameters(function: Callable[..., Any]) -> str:
     return ", ".join(told)
 
 
-KEEPING = "durable=False, strict=False, refresh=False"
+KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ KEEPING = "durable=False, strict=False, refresh=False"
         (AioDownload.main, "self, bundle"),
         (AioDownload.request_and_download, "self, bundle"),
         (AioDownloadBundle, "url, info=None, params=None, *, headers=None, digest=None, mirrors=(), file_path=None"),
-        (RequestStrategy, "concurrent=2, max_attempts=0, timeout=60, *, max_retry_after=3600"),
+        (RequestStrategy, "concurrent=2, max_attempts=0, timeout=60, *, max_retry_after=3600, public_only=False"),
         (Lenient, "max_attempts=5, **settings"),
         (BackOff, "max_attempts=10, **settings"),
         (

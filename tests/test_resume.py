@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientResponse
 from conftest import Quick
-from servers import FaultServer, Script, ok, ranged, redirect, status
+from servers import Connection, FaultServer, Request, Script, ok, ranged, redirect, status
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, DiskError, DownloadStrategy, RequestStrategy, Verified
@@ -428,3 +428,55 @@ async def test_many_kinds_at_once(server: FaultServer, home: Path, quick: Callab
     found = below(home)
     assert sorted(found) == sorted(wanted)
     assert all(found[name] in bodies for name, (bodies, _) in wanted.items())
+
+
+def chunked_part(body: bytes, claim: int | None = None, total: int | None = None) -> Script:
+    """A chunked 206 of ``body``; its Content-Range speaks of ``claim`` bytes."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        first = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        last = first + (len(body) if claim is None else claim) - 1
+        head = f"Content-Range: bytes {first}-{last}/{len(BODY) if total is None else total}\r\n"
+        await connection.send(
+            f'HTTP/1.1 206 Partial Content\r\nETag: "a"\r\n{head}Transfer-Encoding: chunked\r\n\r\n'.encode()
+            + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        )
+        return True
+
+    return script
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("claim", [1, 1000, len(BODY) - 2 * MIB - 1])
+def test_more_than_the_part_that_was_named(claim: int, strict: bool, server: FaultServer, home: Path) -> None:
+    """R15: a part has the bytes that its Content-Range names, however its end is marked; what goes on after them is not
+    the file's, and nothing of it is kept."""
+    junk = bytes(len(BODY) - 2 * MIB)
+    url = server.on("/f.bin", ranged(BODY, cut=2 * MIB), chunked_part(junk, claim), ranged(BODY))
+    strategy = DownloadStrategy(home=home, strict=strict)
+    bundle = aiodownload.one(url, AioDownload(None, strategy, Quick(4, timeout=5)))
+    assert bundle.ok
+    assert below(home) == {"f.bin": BODY}
+
+
+def test_a_part_that_is_chunked(server: FaultServer, home: Path) -> None:
+    """Its Content-Range tells the length, so it is proven as well as any other."""
+    url = server.on("/f.bin", ranged(BODY, cut=2 * MIB), chunked_part(BODY[2 * MIB :]))
+    bundle = aiodownload.one(url, AioDownload(None, DownloadStrategy(home=home, strict=True), Quick(4, timeout=5)))
+    assert bundle.verified is Verified.LENGTH
+    assert below(home) == {"f.bin": BODY}
+
+
+def test_a_part_that_ends_with_its_connection(server: FaultServer, home: Path) -> None:
+    """Likewise without any framing: strict=True takes it, for the length is known."""
+
+    async def rest(request: Request, connection: Connection) -> bool:
+        first = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        head = f'ETag: "a"\r\nContent-Range: bytes {first}-{len(BODY) - 1}/{len(BODY)}\r\nConnection: close\r\n\r\n'
+        await connection.send(f"HTTP/1.1 206 Partial Content\r\n{head}".encode() + BODY[first:])
+        return False
+
+    url = server.on("/f.bin", ranged(BODY, cut=2 * MIB), rest)
+    bundle = aiodownload.one(url, AioDownload(None, DownloadStrategy(home=home, strict=True), Quick(4, timeout=5)))
+    assert (bundle.ok, bundle.attempts, bundle.verified) == (True, 2, Verified.LENGTH)
+    assert below(home) == {"f.bin": BODY}

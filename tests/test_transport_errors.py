@@ -7,8 +7,11 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from hashlib import shake_128
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -24,6 +27,7 @@ from aiodownload import (
     ConnectError,
     DisconnectError,
     ProtocolError,
+    RequestStrategy,
     ResolveError,
     RetryScheduled,
     StallError,
@@ -32,6 +36,7 @@ from aiodownload import (
     TransportError,
 )
 
+Make = Callable[..., AioDownload]
 BODY = shake_128(b"body").digest(200_000)
 GOOD = b"the other URL's file"
 
@@ -388,3 +393,43 @@ def test_all_faults_in_one_swarm(
     for bundle, (_, error) in zip(bundles[::2], FAULTS.values(), strict=True):
         assert isinstance(bundle.error, error)
     assert files() == {f"good{number}": GOOD for number in range(len(FAULTS))}
+
+
+@pytest.mark.parametrize(
+    "unasked", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL", b"HTTP/1.1 408 \r\n\r\n", b"x"]
+)
+def test_what_comes_unasked_answers_nothing(unasked: bytes, server: FaultServer, quick: Make) -> None:
+    """R4, S25: a connection on which something came while it was idle is not used again, by a POST neither."""
+
+    async def talkative(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")
+        await asyncio.sleep(0.05)
+        await connection.send(unasked)
+        return True
+
+    first, second = server.on("/a", talkative), server.on("/b", ok(b"two"))
+    third = AioDownloadBundle(second, params={"a": "1"})
+
+    def slowly() -> Iterator[str | AioDownloadBundle]:
+        for item in (first, second, first, third):
+            yield item
+            time.sleep(0.15)
+
+    bundles = list(aiodownload.each(slowly(), download=quick(RequestStrategy(concurrent=1))))
+    assert all(bundle.ok for bundle in bundles)
+    assert [Path(bundle.file_path or "").read_bytes() for bundle in bundles] == [b"one", b"two", b"one", b"two"]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("script", [raw(b"no http at all\r\n\r\n"), drop(), reset(), cut(b"xyz", 1)])
+def test_the_cause_of_an_error_shows_no_secret(script: Script, server: FaultServer, quick: Make) -> None:
+    """P9: what aiohttp raised is the cause of our error, and is logged with it."""
+    headers = {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2"}
+    bundle = aiodownload.one(AioDownloadBundle(server.on("/x", script), headers=headers), quick(RequestStrategy()))
+    error: BaseException | None = bundle.error
+    assert error is not None
+    told = "".join(traceback.format_exception(error))
+    while error is not None:
+        told += repr(error) + str(error) + repr(error.args)
+        error = error.__cause__ or error.__context__
+    assert "hunter2" not in told

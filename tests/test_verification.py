@@ -10,6 +10,7 @@ from hashlib import shake_128
 from pathlib import Path
 
 import pytest
+from conftest import Quick
 from servers import FaultServer, ok, ranged, status
 
 import aiodownload
@@ -23,6 +24,7 @@ from aiodownload import (
     Verified,
 )
 
+Make = Callable[..., AioDownload]
 MIB = 1 << 20
 SIZES = {"empty": b"", "small": b"small", "one trip": b"x" * (200 << 10), "large": shake_128(b"large").digest(4 * MIB)}
 LARGE = SIZES["large"]
@@ -197,3 +199,35 @@ def test_a_wrong_setting_says_what_would_be_right(digest: object) -> None:
     """Before anything is asked for."""
     with pytest.raises(ConfigurationError, match="digest"):
         AioDownloadBundle("http://127.0.0.1/f", digest=digest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 65536, 65537, 100_000, 131_072, 131_073])
+@pytest.mark.parametrize("who", ["the caller", "the server"])
+def test_a_process_for_small_bodies_skips_no_check(
+    who: str, size: int, server: FaultServer, home: Path, quick: Make
+) -> None:
+    """Whichever way a body goes to the disk, its checksum is compared first, also after many small ones."""
+    plain = [server.on(f"/{number}", ok(b"x")) for number in range(150)]
+    body = bytes(size)
+    evil = ok(body, Repr_Digest=repr_digest(b"other")) if who == "the server" else ok(body)
+    digest = sha256(b"other") if who == "the caller" else None
+    bad = [AioDownloadBundle(server.on(f"/bad{number}", evil), digest=digest) for number in range(5)]
+    good = [AioDownloadBundle(server.on(f"/good{number}", ok(body)), digest=sha256(body)) for number in range(5)]
+    bundles = aiodownload.swarm([*plain, *bad, *good], quick(Quick(2, concurrent=4)))
+    assert all(bundle.ok for bundle in bundles[:150] + bundles[155:])
+    assert all(isinstance(bundle.error, DigestError) for bundle in bundles[150:155])
+    assert {bundle.verified for bundle in bundles[155:]} == {Verified.DIGEST}
+    assert not list(home.rglob("bad*"))
+
+
+def test_what_is_compressed_is_told_by_the_name_that_it_gets(server: FaultServer, home: Path, quick: Make) -> None:
+    """A suggested name decides whether a coded body is kept as sent or decoded, since it is the file's."""
+    packed = gzip.compress(b"text" * 1000)
+    archive = server.on(
+        "/get?id=1", ok(packed, Content_Encoding="gzip", Content_Disposition="attachment; filename=x.tar.gz")
+    )
+    text = server.on("/x.gz", ok(packed, Content_Encoding="gzip", Content_Disposition="attachment; filename=y.txt"))
+    strategy = DownloadStrategy(home=home, content_disposition=True)
+    as_sent, decoded = aiodownload.swarm([archive, text], quick(download=strategy))
+    assert Path(as_sent.file_path or "").read_bytes() == packed
+    assert Path(decoded.file_path or "").read_bytes() == b"text" * 1000

@@ -113,4 +113,6 @@ def origin(url: URL) -> tuple[str, str | None, int | None]:
 
 
 def _upgrade(source: URL, target: URL) -> bool:
-    return source.raw_host == target.raw_host and (source.scheme, target.scheme) == ("http", "https")
+    """Whether ``target`` is the same server over TLS: the ports that the schemes have, or one port for both."""
+    same_server = source.port == target.port or (source.port, target.port) == (80, 443)
+    return source.raw_host == target.raw_host and (source.scheme, target.scheme) == ("http", "https") and same_server

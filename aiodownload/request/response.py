@@ -195,7 +195,19 @@ def strong_etag(values: Iterable[str]) -> str | None:
     return tag if _STRONG_ETAG.fullmatch(tag) else None
 
 
+def _is_chunked(transfer_encoding: Iterable[str]) -> bool | None:
+    """Whether these Transfer-Encoding fields mark the end of a body by a last chunk (RFC 9112 section 6.1).
+
+    :returns: False for no field; None for anything else than ``chunked``, once: nothing else was asked for (TE), and
+        whoever reads it otherwise than the server, such as a body until the connection closes, ends it elsewhere.
+    """
+    codings = [coding.strip(_OWS).lower() for value in transfer_encoding for coding in value.split(",")]
+    return codings == ["chunked"] or (None if codings else False)
+
+
 def _whole(head: Head) -> Whole | Refuse:
+    if _is_chunked(head.transfer_encoding) is None:
+        return Refuse(f"Transfer-Encoding {_shown(head.transfer_encoding)} is not understood")
     # Transfer-Encoding overrides Content-Length (RFC 9112 section 6.3).
     if head.transfer_encoding or not head.content_length:
         return Whole(None, strong_etag(head.etag))
@@ -208,6 +220,8 @@ def _whole(head: Head) -> Whole | Refuse:
 def _part(head: Head, asked: Asked, first: int) -> Part | Restart:
     """Judge a 206: bytes may only be combined if all that is said fits (RFC 9110 sections 14.4 and 15.3.7)."""
     fault = _other_representation(head, asked)
+    if fault is None and _is_chunked(head.transfer_encoding) is None:
+        fault = f"Transfer-Encoding {_shown(head.transfer_encoding)} is not understood"
     if fault is not None:
         return Restart(fault)
     sent = _only_range(head)

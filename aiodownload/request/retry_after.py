@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+
+from ..dates import http_date
 
 __all__ = ["retry_after"]
 
@@ -30,12 +30,5 @@ def _one(value: str, now: float) -> float:
     if _SECONDS.fullmatch(value):
         digits = value.lstrip("0")
         return math.inf if len(digits) > _MANY_DIGITS else float(digits or 0)
-    if len(value) > 64:
-        return 0.0
-    try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - now)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return 0.0
+    date = http_date(value)
+    return 0.0 if date is None else max(0.0, date - now)

@@ -27,6 +27,7 @@ class RequestSettings(TypedDict, total=False):
     concurrent: int
     timeout: float
     max_retry_after: float
+    public_only: bool
 
 
 class RequestStrategy:
@@ -40,6 +41,9 @@ class RequestStrategy:
         after which a try is given up.  Never a limit on a whole transfer.
     :param max_retry_after: the longest wait in seconds (>= 0) that a server may ask for with
         Retry-After; beyond it the bundle fails at once and says so.
+    :param public_only: connect only to addresses of the public internet (bool): for a program that fetches what
+        strangers name, so that they cannot reach the machines of its own network through it.  The address itself is
+        judged, on each connection and so on each redirect; see :func:`public_socket` for sessions of your own.
     :raises ConfigurationError: for a value that cannot work.
     """
 
@@ -47,6 +51,7 @@ class RequestStrategy:
     max_attempts: int = 0
     timeout: float = 60
     max_retry_after: float = 3600
+    public_only: bool = False
 
     def __init__(
         self,
@@ -55,11 +60,13 @@ class RequestStrategy:
         timeout: float = 60,
         *,
         max_retry_after: float = 3600,
+        public_only: bool = False,
     ) -> None:
         self.concurrent = concurrent
         self.max_attempts = max_attempts
         self.timeout = timeout
         self.max_retry_after = max_retry_after
+        self.public_only = public_only
         check_request_settings(self)
 
     def assert_response(self, response: ClientResponse) -> None:
@@ -140,3 +147,4 @@ def check_request_settings(strategy: RequestStrategy) -> None:
     checks.whole("max_attempts", strategy.max_attempts, 0)
     checks.number("timeout", strategy.timeout, above=0)
     checks.number("max_retry_after", strategy.max_retry_after, least=0)
+    checks.flag("public_only", strategy.public_only)

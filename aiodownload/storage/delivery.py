@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..bundle import Verified
 from ..checksums import Digest, Hasher
-from ..errors import BodyError, DigestError, DownloadError, TooLargeError
+from ..errors import BodyError, DigestError, DownloadError, ProtocolError, TooLargeError
 from ..journal import FileState, Publication
 from .decoding import Decoder, codings, kept_as_sent
 from .digests import NAMES, from_headers
+from .disposition import modified, suggestion
 from .kept import Origin
 from .partial import BATCH, PartialFile
+from .paths import suggested
 from .record import identity
 from .workspace import Workspace
 
@@ -30,6 +33,7 @@ __all__ = ["DecodedContent", "Delivery"]
 # Bytes of a part that is shorter than what was asked for, from which on it is a server's way of serving large files
 # (RFC 9110 section 15.3.7) and no failure.
 WORTHWHILE = 1 << 16
+PORTION = 1 << 16  # bytes of chunk_size from which on a large body is taken as it arrives
 _ANNOUNCED = frozenset(NAMES)
 
 
@@ -46,9 +50,9 @@ class _Framing(NamedTuple):
     @classmethod
     def of(cls, response: ClientResponse) -> _Framing:
         headers = response.headers
-        coding = headers.get("Transfer-Encoding")
-        if coding is not None:  # it overrides Content-Length (RFC 9112 section 6.1)
-            return cls(None, "chunked" in coding.lower())
+        if "Transfer-Encoding" in headers:  # it overrides Content-Length (RFC 9112 section 6.1)
+            coding = ",".join(headers.getall("Transfer-Encoding"))
+            return cls(None, coding.strip(" \t").lower() == "chunked")
         # aiohttp has refused what is no number, and two different ones.
         value = headers.get("Content-Length", "").partition(",")[0].strip()
         return cls(int(value) if value.isascii() and value.isdigit() else None, False)
@@ -69,6 +73,8 @@ class Delivery:
     :param received: called when the last byte is in: the server is free, though the disk has work to do.
     :param validator: the strong ETag of the whole file (str), or None.
     :param held: the beginning of the file, if the body is what follows.
+    :param part: bytes of that body by its Content-Range, which binds it however else its end is marked (int), or None.
+    :param own: whether the response is one of the bundle's own URL, and not of a mirror (bool).
     """
 
     def __init__(
@@ -80,8 +86,11 @@ class Delivery:
         *,
         validator: str | None = None,
         held: PartialFile | None = None,
+        part: int | None = None,
+        own: bool = True,
     ) -> None:
         self._received = received
+        self._own = own
         self.stopped_short = False  # the body was whole, but it was not all that was asked for
         self._expected: tuple[Digest, ...] = ()
         self._as_sent: Hasher | None = None
@@ -91,7 +100,8 @@ class Delivery:
         self._bundle = bundle
         self._response = response
         self._content = response.content
-        self._framing = _Framing.of(response)
+        framing = _Framing.of(response)
+        self._framing = framing if part is None else framing._replace(length=part)
 
     def decode_for_override(self) -> None:
         """Give ``response.content`` without its coding to an ``on_success`` that reads it by itself.
@@ -120,9 +130,10 @@ class Delivery:
         limit, total = strategy.max_bytes, self._total
         if limit is not None and total is not None and total > limit:
             raise TooLargeError(total, limit)
-        path = bundle.file_path or ""
-        sink = self._held or await self._new_sink(path)
+        own = bundle.file_path or ""
+        sink = self._held or await self._new_sink(own)
         try:
+            path = self._appearance(sink, own)
             decoder = self._coding(path)
             self._expect(sink, decoded=decoder is not None)
             proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
@@ -140,6 +151,7 @@ class Delivery:
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
             bundle.size = await sink.commit()
+            bundle._file_path = path
         except BaseException as error:
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
@@ -148,11 +160,25 @@ class Delivery:
             raise
         bundle.verified = proof
 
+    def _appearance(self, sink: Sink, path: str) -> str:
+        """Let the file take from the server what the strategy wants of it; return its final path."""
+        strategy, headers = self._workspace.strategy, self._response.headers
+        name = suggestion(headers) if strategy.content_disposition and self._bundle._given_path is None else None
+        if name is not None:
+            folder, own = os.path.split(path)
+            path = os.path.join(folder, suggested(own, name))
+        date = modified(headers) if strategy.remote_time else None
+        if name is not None or date is not None:
+            sink.finish_as(path, date)
+        return path
+
     def _publication(self, path: str, proof: Verified) -> Publication:
         """What the journal is to know of the file, but for its state on the disk."""
         headers = self._response.headers
         etag, date = headers.get("ETag"), headers.get("Last-Modified")
-        if self._bundle.params:  # the answer to a form is not asked for again on a condition
+        if self._bundle.params or not self._own:
+            # The answer to a form is not asked for again on a condition, and what a mirror calls its copy, or when it
+            # was made, says nothing about what the bundle's own URL has.
             etag = date = None
         proven = tuple(f"{one.algorithm}:{one.value.hex()}" for one in self._expected if one.proves)
         return Publication(path, FileState(0, 0, 0), etag, date, proof.name, proven)
@@ -199,15 +225,29 @@ class Delivery:
 
     async def _pour(self, sink: Sink, chunk_size: int, limit: int | None) -> None:
         received = 0
-        read, at_end = self._content.read, self._content.at_eof
+        at_end, declared = self._content.at_eof, self._framing.length
+        read: Callable[[int], Awaitable[bytes]] = self._content.read
+        if (declared or 0) > BATCH and chunk_size >= PORTION:
+            # So much may arrive while the disk is waited for, before the server is told to wait.
+            self._content.set_read_chunk_size(BATCH)
+            read = self._arriving
         while chunk := await read(chunk_size):
             received += len(chunk)
             if limit is not None and received > limit:
                 raise TooLargeError(received, limit)
+            if declared is not None and received > declared:
+                raise ProtocolError(f"the part has more than the {declared} bytes that its Content-Range names")
             await sink.write(chunk)
             if at_end():  # a small body has come with its head
                 break
         self._all_received(received)
+
+    async def _arriving(self, _: int) -> bytes:
+        """The next bytes, just as they have arrived: to cut and to join them would be to copy them."""
+        while True:
+            chunk, _ = await self._content.readchunk()
+            if chunk or self._content.at_eof():
+                return chunk
 
     async def _decode(self, sink: Sink, chunk_size: int, decoder: Decoder) -> None:
         async for chunk in self._chunks(chunk_size):

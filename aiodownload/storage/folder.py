@@ -19,7 +19,7 @@ _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | _CLOEXEC
 _WAY = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY  # on the way a folder need not be readable
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_WALKS = {os.open, os.mkdir, os.rename, os.unlink, os.stat} <= os.supports_dir_fd and bool(_NOFOLLOW)
+_WALKS = {os.open, os.mkdir, os.rename, os.unlink, os.stat, os.utime} <= os.supports_dir_fd and bool(_NOFOLLOW)
 
 
 class Folder:
@@ -102,6 +102,13 @@ class Folder:
     def unlink(self, name: str) -> None:
         """As :func:`os.unlink`."""
         os.unlink(self._at(name), dir_fd=self._handle)
+
+    def stamp(self, name: str, modified: float) -> None:
+        """As :func:`os.utime`, for both times.
+
+        :param modified: POSIX seconds.
+        """
+        os.utime(self._at(name), (modified, modified), dir_fd=self._handle)
 
     def state(self, name: str) -> os.stat_result:
         """As :func:`os.lstat`."""

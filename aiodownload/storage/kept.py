@@ -131,8 +131,10 @@ class KeptPart(Part):
         self._asleep = time.monotonic()
         try:
             os.fsync(self._handle)
-        except OSError:  # what was written since the last good one is unknown now, and nothing more is claimed
-            return self._synced
+        except OSError as error:
+            # What was written since the last good one is unknown now, and another fsync might succeed all the same,
+            # since the system has forgotten the pages that it could not write (fsyncgate): give up.
+            raise PartError("sync", error.errno) from error
         return add((), 0, self.size)
 
     def _note(self, synced: Ranges, *, mine: bool = True) -> None:

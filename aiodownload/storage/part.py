@@ -33,6 +33,7 @@ MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
 # While a body comes in over several trips, nobody else reads or writes half a file (curl CVE-2022-32207).  One that
 # makes a single trip has its final mode at once.
 _PRIVATE = 0o600
+_MOST_VIEWS = 1024  # IOV_MAX of Linux and macOS
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 ACTIONS = ("write", "finish", "rename to", "read", "sync")
@@ -74,6 +75,8 @@ class Part:
         durable: bool = False,
     ) -> None:
         self.path = path
+        self.name = os.path.basename(path)  # that it gets in the end
+        self.modified: float | None = None  # when the server says that it was, in POSIX seconds
         self.root = root
         self._folder = folder
         self._borrowed = folder is not None
@@ -98,14 +101,22 @@ class Part:
                     self._folder = Folder.open(above, self.root, make=True, durable=self.durable)
                 mode = self._mode if whole else _PRIVATE
                 self._handle, self._partial = _create(self._folder, os.path.basename(self.path), mode, self._tag())
-            for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    written = os.write(self._handle, view)
-                    self.size += written
-                    view = view[written:]
+            self._write_all(self._handle, chunks)
         except (OSError, ValueError) as error:
             raise PartError(_WRITE, getattr(error, "errno", None)) from error
+
+    def _write_all(self, handle: int, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write all of ``chunks``, many with one system call: around each, a thread waits for the interpreter."""
+        views = [memoryview(chunk) for chunk in chunks if chunk]
+        at = 0
+        while at < len(views):
+            written = _write_some(handle, views[at : at + _MOST_VIEWS])
+            self.size += written
+            while written and written >= len(views[at]):
+                written -= len(views[at])
+                at += 1
+            if written:
+                views[at] = views[at][written:]
 
     def publish(self, before: Callable[[os.stat_result], object] = lambda state: None) -> None:
         """Compare the size on disk with the bytes counted; rename.
@@ -123,6 +134,9 @@ class Part:
                 raise PartError(_FINISH, None)
             if self._private and hasattr(os, "fchmod"):
                 os.fchmod(self._handle, self._mode)
+            if self.modified is not None:
+                self._folder.stamp(self._partial, self.modified)
+                state = os.fstat(self._handle)
             if self.durable:
                 action = _SYNC
                 os.fsync(self._handle)
@@ -131,10 +145,9 @@ class Part:
             os.close(handle)  # its errors count
             before(state)
             action = _RENAME
-            name = os.path.basename(self.path)
-            if self._folder.is_link(name):  # it is somebody's, and says that the file belongs elsewhere
+            if self._folder.is_link(self.name):  # it is somebody's, and says that the file belongs elsewhere
                 raise PartError(_RENAME, errno.ELOOP)
-            self._folder.rename(self._partial, name)
+            self._folder.rename(self._partial, self.name)
             self._partial = None
             if self.durable:
                 action = _SYNC
@@ -181,6 +194,13 @@ class Part:
     def _let_go(self) -> None:
         if self._folder is not None and not self._borrowed:
             self._folder.close()
+
+
+def _write_some(handle: int, views: list[memoryview]) -> int:
+    """Write what fits, at least a byte; return how many."""
+    if len(views) > 1 and hasattr(os, "writev"):
+        return os.writev(handle, views)
+    return os.write(handle, views[0])
 
 
 def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str, folder: Folder) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +24,13 @@ __all__ = ["PartialFile"]
 # Bytes that are collected before a trip to a disk thread.  A body that fits makes one trip in all: open, write,
 # close, rename.
 BATCH = 1 << 20
+# From so many bytes on a body is large, and its batches are larger: around each, the thread and the event loop wait for
+# one another.
+LARGE = 1 << 24
+LARGE_BATCH = 1 << 22
+# Bytes in batches that may wait while one is being written, before no more is taken.  The thread goes on to them by
+# itself: to come back first takes as long as to receive a MiB.
+WAITING = 1 << 23
 
 SMALL = 1 << 16  # bytes whose checksum takes less time than a trip to a thread
 
@@ -54,9 +62,12 @@ class PartialFile:
         if part is not None:
             part.durable = durable
         self.path = path
+        self._target = path
+        self._modified: float | None = None
         self._mode = mode
         self._buffer: list[bytes] = []
         self._buffered = 0
+        self._batches: deque[tuple[int, list[bytes]]] = deque()  # with the place of each
         self._size = part.size if part is not None else 0
         self._part: Part | None = part
         self._origin = part.origin if part is not None else None
@@ -89,31 +100,43 @@ class PartialFile:
         """
         self._hasher, self._transient = hasher, transient
 
+    def finish_as(self, path: str, modified: float | None) -> None:
+        """Say how the whole is to appear.
+
+        :param path: its final path (absolute str), in the same folder.
+        :param modified: when it was modified, in POSIX seconds; None: now.
+        """
+        self._target, self._modified = path, modified
+
     def announce(self, note: Callable[[FileState], None]) -> None:
         """Say who is to be told of the file, in the thread, just before it gets its final name."""
         self._note = note
 
     async def write(self, data: bytes) -> None:
-        """Take the next bytes; every MiB goes to the disk while the next is being received."""
+        """Take the next bytes; each batch goes to the disk while the next is being received."""
         self._buffer.append(data)
         self._buffered += len(data)
-        if self._buffered >= BATCH:
+        if self._buffered < (BATCH if self._size < LARGE else LARGE_BATCH):
+            return
+        self._batches.append((self._size, self._take()))
+        if self._trip is not None and (self._trip.done() or self._waiting() >= WAITING):
             await self._arrived()
-            at = self._size
-            self._trip = asyncio.ensure_future(self._disk.run(self._store, self._file(), at, self._take()))
-            self._trip.add_done_callback(_look_at)
+        if self._trip is None and self._batches:
+            self._set_out()
 
     async def commit(self) -> int:
         """Write the rest, compare the size on disk with the bytes counted, rename."""
         await self._arrived()
-        at, chunks = self._size, self._take()
+        at, chunks = self._rest()
         if self._part is None:
             if self._hasher is not None and self._size <= SMALL:
                 self._check(self._hasher, chunks)
-            self._publisher = None if self._note is not None or self._durable else self._disk.publisher(self._size)
+            # The process checks nothing, notes nothing and knows no times.
+            plain = self._hasher is None and self._note is None and self._modified is None and not self._durable
+            self._publisher = self._disk.publisher(self._size) if plain else None
             if self._publisher is not None:
                 try:
-                    await self._publisher.publish(self.path, self._mode, chunks, self._root)
+                    await self._publisher.publish(self._target, self._mode, chunks, self._root)
                     return self._size
                 except PublisherError:
                     self._publisher = None
@@ -121,6 +144,7 @@ class PartialFile:
                     raise self._refused(error) from error
             # One trip: nothing to keep in between.
             self._part = Part(self.path, self._mode, my_tag, root=self._root, durable=self._durable)
+        self._part.name, self._part.modified = os.path.basename(self._target), self._modified
         await self._disk.run(self._publish, self._part, at, chunks)
         return self._size
 
@@ -133,7 +157,7 @@ class PartialFile:
         if self._ended:
             return False
         if self._publisher is not None:
-            await asyncio.shield(asyncio.ensure_future(self._publisher.settled(self.path)))
+            await asyncio.shield(asyncio.ensure_future(self._publisher.settled(self._target)))
         elif self._part is not None:
             if keep:
                 return await asyncio.shield(asyncio.ensure_future(self._leave(self._part)))
@@ -145,7 +169,7 @@ class PartialFile:
         ending = partial(self._end, part)
         with contextlib.suppress(DiskError):
             await self._arrived()  # a trip may be under way still: the bytes keep their order
-            ending = partial(self._end, part, self._size, self._take())
+            ending = partial(self._end, part, *self._rest())
         return await asyncio.wrap_future(self._disk.later(ending))
 
     def _file(self) -> Part:
@@ -157,10 +181,35 @@ class PartialFile:
         return self._part
 
     async def _arrived(self) -> None:
-        """Wait for the trip that is under way and raise what it met."""
-        if self._trip is not None:
-            await asyncio.shield(self._trip)  # the thread goes on even if we do not
-            self._trip = None
+        """Wait until nothing is under way to the disk, and raise what was met there."""
+        while (trip := self._trip) is not None:
+            await asyncio.shield(trip)  # the thread goes on even if we do not
+            if self._trip is trip:
+                self._trip = None
+
+    def _set_out(self) -> None:
+        self._trip = asyncio.ensure_future(self._disk.run(self._store, self._file()))
+        self._trip.add_done_callback(self._landed)
+
+    def _landed(self, trip: asyncio.Task[None]) -> None:
+        """A failure stays with the trip, and nobody may come for it once the body itself has failed."""
+        if trip.cancelled() or trip.exception() is not None or self._trip is not trip:
+            return
+        if self._batches and not self._ended:
+            self._set_out()  # for a batch that came as the thread had just taken the last
+
+    def _waiting(self) -> int:
+        """Bytes that no trip has taken along yet."""
+        with contextlib.suppress(IndexError):  # the thread has just taken the last
+            return self._size - self._batches[0][0]
+        return 0
+
+    def _rest(self) -> tuple[int, list[bytes]]:
+        """What no trip has taken along, and its place."""
+        at = self._batches[0][0] if self._batches else self._size
+        chunks = [chunk for _, batch in self._batches for chunk in batch]
+        self._batches.clear()
+        return at, chunks + self._take()
 
     def _take(self) -> list[bytes]:
         taken, self._buffer = self._buffer, []
@@ -180,10 +229,10 @@ class PartialFile:
 
     # From here on: in a disk thread.
 
-    def _store(self, part: Part, at: int, chunks: list[bytes]) -> None:
+    def _store(self, part: Part) -> None:
         with self._lock:
-            if not self._ended:
-                self._append(part, at, chunks)
+            while self._batches and not self._ended:
+                self._append(part, *self._batches.popleft())
 
     def _publish(self, part: Part, at: int, chunks: list[bytes]) -> None:
         with self._lock:
@@ -229,9 +278,3 @@ class PartialFile:
                     return part.release()
             part.discard()
             return False
-
-
-def _look_at(trip: asyncio.Task[None]) -> None:
-    """Fetch a failure that nobody may come for, once the body itself has failed."""
-    if not trip.cancelled():
-        trip.exception()

@@ -19,7 +19,7 @@ from yarl import URL
 
 from .part import MAX_NAME
 
-__all__ = ["alternate", "is_below", "url_to_path"]
+__all__ = ["alternate", "is_below", "is_suggested", "suggested", "url_to_path"]
 
 _ALLOWED = frozenset("-_.() abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _REPLACED = str.maketrans({"&": "-", ",": ".", ";": "-", "=": "_"})
@@ -53,21 +53,49 @@ def alternate(name: str, path: str, turn: int) -> str:
     :param turn: 1 for the first other name, 2 for the next (int).
     """
     stem, extension = _split_extension(name)
-    return _marked(stem, f"{path}\0{turn}", extension)
+    return _marked(stem, _mark(f"{path}\0{turn}"), extension)
+
+
+def suggested(name: str, suggestion: str) -> str:
+    """Return the name of a file for which the server suggests another one (RFC 6266).
+
+    The suggestion is the readable part, and ``+<16 hex>`` says whose file it is: no two URLs of a folder get one name,
+    whatever their servers suggest, and since no URL gives a name with a plus, no suggestion can take the name of
+    another URL either.  Of a path only its last component counts (CVE-2020-8177, CVE-2019-20916).
+
+    :param name: the name that the file has by its URL.
+    :param suggestion: what the server says, not yet looked at.
+    """
+    last = re.split(r"[/\\]", suggestion)[-1]
+    if last == name:
+        return name
+    stem, extension = _split_extension(last)
+    return _marked(_clean(stem), _owned(name), extension)
+
+
+def is_suggested(path: str, own: str) -> bool:
+    """Whether ``path`` is one that :func:`suggested` can have made of the path ``own``."""
+    folder, name = os.path.split(path)
+    home, wanted = os.path.split(own)
+    return folder == home and _split_extension(name)[0].endswith(_owned(wanted))
+
+
+def _owned(name: str) -> str:
+    return "+" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @lru_cache(1024)
 def _host(host: str, port: str) -> str:
     if _PLAIN.fullmatch(host) and not _is_device(host) and len(host) + len(port) <= MAX_NAME:
         return host + port
-    return _marked(_clean(host.replace(":", "_")), host + port, port)
+    return _marked(_clean(host.replace(":", "_")), _mark(host + port), port)
 
 
 @lru_cache(4096)
 def _folder(segment: str) -> str:
     if _is_plain(segment):
         return segment.replace("%20", " ")
-    return _marked(_clean(unquote(segment)), segment, "")
+    return _marked(_clean(unquote(segment)), _mark(segment), "")
 
 
 def _file(segment: str, query: str, form: bytes | None) -> str:
@@ -85,7 +113,7 @@ def _file(segment: str, query: str, form: bytes | None) -> str:
     if query:
         stem += f"_{_clean(unquote(query))}"
     identity = f"{segment}?{query}" if form is None else f"{segment}?{query}\0{form.decode('ascii')}"
-    return _marked(stem, identity, extension)
+    return _marked(stem, _mark(identity), extension)
 
 
 def _is_plain(segment: str) -> bool:
@@ -107,10 +135,13 @@ def _split_extension(name: str) -> tuple[str, str]:
     return (name[: found.start()], found.group()) if found else (name, "")
 
 
-def _marked(stem: str, identity: str, extension: str) -> str:
-    """Return ``stem-<8 hex><extension>``, made safe: no leading dot, dash, tilde or blank, no device name, no more
-    than 255 bytes (all is ASCII here)."""
-    mark = "-" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+def _mark(identity: str) -> str:
+    return "-" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _marked(stem: str, mark: str, extension: str) -> str:
+    """Return the three in a row, made safe: no leading dot, dash, tilde or blank, no device name, no more than 255
+    bytes (all is ASCII here)."""
     bare = stem.lstrip(".-~ ")
     safe = bare if bare == stem and bare and not _is_device(bare) else "_" + bare
     return safe[: MAX_NAME - len(mark) - len(extension)] + mark + extension

@@ -12,9 +12,21 @@ from dataclasses import dataclass, field
 from ..errors import PathError
 from .folder import Folder
 from .kept import RECORD, record_name, sweep
-from .paths import alternate, is_below
+from .paths import alternate, is_below, is_suggested
 
-__all__ = ["TURNS", "Found", "Places", "Survey", "find", "other_places", "safe_path", "sideways", "state_at", "survey"]
+__all__ = [
+    "TURNS",
+    "Found",
+    "Places",
+    "Survey",
+    "find",
+    "is_place_of",
+    "other_places",
+    "safe_path",
+    "sideways",
+    "state_at",
+    "survey",
+]
 
 _MOST_KNOWN = 4096  # folders remembered; then they are looked at anew
 _THERE = "/"  # no name of a folder: marks a folder in which a file was published
@@ -61,6 +73,14 @@ def other_places(path: str) -> Iterator[str]:
     for depth, component in enumerate(_folders(path), 1):
         if os.path.basename(component):
             yield sideways(path, depth, 1)
+
+
+def is_place_of(path: str, own: str) -> bool:
+    """Whether a file that wants the path ``own`` may have got ``path``."""
+    if path == own:
+        return True
+    places = (own, *other_places(own))
+    return path in places or any(is_suggested(path, place) for place in places)
 
 
 def _folders(path: str) -> Iterator[str]:

@@ -24,6 +24,13 @@ class Sink(Protocol):
     def keep(self, origin: Origin) -> None:
         """Say, before the first byte, what the bytes will be of, so that they may outlive a failure."""
 
+    def finish_as(self, path: str, modified: float | None) -> None:
+        """Say how the whole is to appear.
+
+        :param path: its final path (absolute str), in the same folder.
+        :param modified: when it was modified, in POSIX seconds; None: now.
+        """
+
     def announce(self, note: Callable[[FileState], None]) -> None:
         """Say who is to be told of the file, in a thread, just before it gets its final name."""
 

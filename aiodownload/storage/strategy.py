@@ -25,7 +25,8 @@ class DownloadStrategy:
 
     A strategy is settings plus questions: it holds no state of a run, and pickles.
 
-    :param chunk_size: most bytes of a body that are read at a time (int >= 1).
+    :param chunk_size: most bytes of a body that are read at a time (int >= 1).  A large body is taken just as it
+        arrives, which may be more at once, unless this is less than 64 KiB.
     :param home: the folder for the files (str or path-like); the current directory if None.  Made if missing.
     :param skip_cached: take a file that is there already as it is, without a request (bool).
     :param max_bytes: most bytes of one file, None for any number.  A larger body fails its bundle.
@@ -36,6 +37,10 @@ class DownloadStrategy:
         of the connection (RFC 9112 section 8).  Without, it is kept, and ``verified`` is ``NONE``.
     :param refresh: ask again for files that the journal knows, and take only what has changed (bool): If-None-Match and
         If-Modified-Since go along, and a 304 confirms the file (RFC 9110 section 13.1).  Needs a journal.
+    :param remote_time: let files have the time of their Last-Modified as their own (bool).
+    :param content_disposition: let files have the names that their servers suggest in Content-Disposition (bool; RFC
+        6266): the last component only, made safe, with a mark that says which URL it is of.  Not for bundles that
+        come with a ``file_path``.  To find such files again, ``skip_cached`` needs a journal.
     :raises ConfigurationError: for a value that cannot work.
 
     ``resumable`` is for classes that override :meth:`on_success`: whether it gets responses that are only the rest of
@@ -53,6 +58,8 @@ class DownloadStrategy:
     refresh: bool = False
     durable: bool = False
     strict: bool = False
+    remote_time: bool = False
+    content_disposition: bool = False
     resumable: bool = False
 
     def __init__(
@@ -66,6 +73,8 @@ class DownloadStrategy:
         durable: bool = False,
         strict: bool = False,
         refresh: bool = False,
+        remote_time: bool = False,
+        content_disposition: bool = False,
     ) -> None:
         self.chunk_size = chunk_size
         self.home = home
@@ -75,6 +84,8 @@ class DownloadStrategy:
         self.durable = durable
         self.strict = strict
         self.refresh = refresh
+        self.remote_time = remote_time
+        self.content_disposition = content_disposition
         check_download_settings(self)
 
     @property
@@ -130,6 +141,9 @@ class DownloadStrategy:
         """
 
 
+_FLAGS = ("skip_cached", "durable", "strict", "refresh", "remote_time", "content_disposition", "resumable")
+
+
 def check_download_settings(strategy: DownloadStrategy) -> None:
     """Check the settings as they are now, also those that a subclass set after ``super().__init__``.
 
@@ -140,9 +154,8 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:
         checks.number("max_ratio", strategy.max_ratio, least=1)
-    for name in ("skip_cached", "durable", "strict", "refresh", "resumable"):
-        if not isinstance(value := getattr(strategy, name), bool):
-            raise ConfigurationError(f"{name} must be True or False, not {value!r}")
+    for name in _FLAGS:
+        checks.flag(name, getattr(strategy, name))
 
 
 def reads_by_itself(strategy: DownloadStrategy) -> bool:

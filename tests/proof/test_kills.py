@@ -36,7 +36,9 @@ class Fatal:
     after = sys.argv[5] == "after"
     def __getattr__(self, name):
         value = getattr(os, name)
-        if name not in ("open", "write", "fstat", "fchmod", "close", "replace", "unlink", "mkdir", "ftruncate"):
+        if name not in (
+            "open", "write", "writev", "fstat", "fchmod", "close", "replace", "unlink", "mkdir", "ftruncate"
+        ):
             return value
         def call(*args, **named):
             Fatal.left -= 1

@@ -84,6 +84,17 @@ def test_form_data_may_go_over_to_https() -> None:
     assert follow(post(), "https://a.test/x", status=307) == Hop("POST", URL("https://a.test/x"), {}, b"a=1", False)
 
 
+def test_form_data_does_not_go_to_another_port() -> None:
+    """R43: over TLS it is the same server only at the scheme's own port, or at the very same one."""
+    start = post()._replace(url=URL("http://a.test:8080/"))
+    assert follow(start, "https://a.test:8080/x", status=307).body == b"a=1"  # type: ignore[union-attr]
+    for target in ("https://a.test/x", "https://a.test:8443/x"):
+        with pytest.raises(RedirectError, match="form data"):
+            follow(start, target, status=308)
+    with pytest.raises(RedirectError, match="form data"):
+        follow(post(), "https://a.test:8443/x", status=307)
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -138,7 +138,7 @@ def test_several_are_given(kind: Callable[[Any], Any]) -> None:
         (b"sha256:00", "not bytes"),
         (b"", "not bytes"),
         (bytearray(), "not bytearray"),
-        (memoryview(b""), "not memoryview"),
+        pytest.param(memoryview(b""), "not memoryview", id="memoryview"),
         ({}, "not dict"),
         ({"sha256": SHA256}, "not dict"),
         ([b"sha256:00"], "not of bytes"),

@@ -75,6 +75,7 @@ async def test_the_final_name_appears_only_at_commit(disk: Disk, target: Path, t
     sink = PartialFile(disk, str(target), 0o644)
     await sink.write(b"a" * BATCH)
     await sink.write(b"b" * BATCH)
+    await sink._arrived()
     assert names(tmp_path) == [f"h/a/{partial_name('file.bin', my_tag())}"]
     assert await sink.commit() == 2 * BATCH
     assert names(tmp_path) == ["h/a/file.bin"]
@@ -368,6 +369,33 @@ async def test_a_short_write_goes_on(disk: Disk, target: Path, monkeypatch: pyte
     await sink.write(body)
     assert await sink.commit() == len(body)
     assert target.read_bytes() == body
+
+
+@pytest.mark.parametrize("most", [1, 999, 1000, 1001, 2500])
+async def test_a_short_write_of_many_goes_on(
+    most: int, disk: Disk, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several chunks, too, wherever the disk stops: within one, or between two."""
+
+    def some(handle: int, views: list[memoryview]) -> int:
+        return os.write(handle, b"".join(views)[:most])
+
+    monkeypatch.setattr(part, "os", OsThat(writev=some, write=lambda handle, data: os.write(handle, data[:most])))
+    sink = PartialFile(disk, str(target), 0o644)
+    chunks = [bytes([number]) * size for number, size in enumerate((1000, 1, 0, 999, 1500))]
+    for chunk in chunks:
+        await sink.write(chunk)
+    assert await sink.commit() == 3500
+    assert target.read_bytes() == b"".join(chunks)
+
+
+async def test_more_chunks_than_one_call_takes(disk: Disk, target: Path) -> None:
+    """The system takes 1024 at a time."""
+    sink = PartialFile(disk, str(target), 0o644)
+    for number in range(5000):
+        await sink.write(b"%04d" % number)
+    assert await sink.commit() == 20_000
+    assert target.read_bytes() == b"".join(b"%04d" % number for number in range(5000))
 
 
 async def test_a_size_that_is_not_the_bytes_counted(

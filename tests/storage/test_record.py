@@ -32,6 +32,11 @@ STORED: dict[str, Any] = json.loads(dump(RECORD))
 MISSING = object()
 
 
+def shown(value: object) -> str:
+    """The name of a case, the same in every process."""
+    return "missing" if value is MISSING else repr(value)
+
+
 def stored(**changes: Any) -> bytes:
     """A record with other fields, as JSON."""
     fields = {name: value for name, value in (STORED | changes).items() if value is not MISSING}
@@ -181,14 +186,14 @@ def test_a_record_that_is_not_spelled_as_it_is_stored() -> None:
 ODD: list[Any] = [None, True, False, -1, 1.0, float("nan"), float("inf"), 10**40, "", "x", [], {}, [[]], {"a": 1}]
 
 
-@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("value", ODD, ids=shown)
 @pytest.mark.parametrize("field", ["version", "total", "inode"])
 def test_a_number_is_a_whole_one_and_no_other_thing(field: str, value: Any) -> None:
     """Nothing else stands for a number: no bool, no fraction, none below zero or beyond what a file can have."""
     assert parse(stored(**{field: value})) is None
 
 
-@pytest.mark.parametrize("value", [one for one in ODD if not isinstance(one, str)], ids=repr)
+@pytest.mark.parametrize("value", [one for one in ODD if not isinstance(one, str)], ids=shown)
 @pytest.mark.parametrize("field", ["url", "validator", "part", "boot"])
 def test_a_text_is_a_text(field: str, value: Any) -> None:
     """Nothing else stands for a text."""
@@ -196,7 +201,7 @@ def test_a_text_is_a_text(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [one for one in ODD if one is not None] + [OWNER.tag + "\n", OWNER.tag.upper()], ids=repr
+    "value", [one for one in ODD if one is not None] + [OWNER.tag + "\n", OWNER.tag.upper()], ids=shown
 )
 def test_an_owner_is_a_tag_or_none(value: Any) -> None:
     """A process that cannot be read is not taken for nobody."""
@@ -210,7 +215,7 @@ def test_nobody_may_own_it() -> None:
     assert record.owner is None
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None, MISSING], ids=repr)
+@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None, MISSING], ids=shown)
 def test_another_version_is_none(version: Any) -> None:
     """What a later version means by the same words is not known."""
     assert parse(stored(version=version)) is None
@@ -255,7 +260,7 @@ def test_no_other_field_is_known(field: str) -> None:
         [[0, 10**30]],
         [[0, 5], [7, float("nan")]],
     ],
-    ids=repr,
+    ids=shown,
 )
 @pytest.mark.parametrize("field", ["written", "synced"])
 def test_ranges_are_sorted_apart_and_below_the_total(field: str, ranges: Any) -> None:
