@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+PORTION = 1 << 24  # bytes made at a time
+
 CONFIG = """
 daemon off;
 master_process off;
@@ -70,5 +72,7 @@ def fill(folder: Path, count: int, size: int, seed: int = 1) -> list[str]:
     names = [f"f{index:06}.bin" for index in range(count)]
     (folder / "www").mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / "www" / name).write_bytes(source.randbytes(size))
+        with (folder / "www" / name).open("wb") as file:
+            for at in range(0, size, PORTION):
+                file.write(source.randbytes(min(PORTION, size - at)))
     return names
