@@ -8,7 +8,7 @@ from typing import Protocol
 from ..checksums import Digest, Hasher, algorithms, is_strong
 from .structured import MalformedError, decoded, dictionary
 
-__all__ = ["NAMES", "agrees", "from_headers"]
+__all__ = ["NAMES", "Fields", "agrees", "from_headers"]
 
 MAX_FIELD = 16 << 10  # characters; a longer field is ignored
 
@@ -19,7 +19,8 @@ _ANNOUNCED = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "md5": "m
 class Fields(Protocol):
     """Header fields, as in a multidict: names in any case, each perhaps several times."""
 
-    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]: ...
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
+        """All values of the fields of that name."""
 
 
 def from_headers(headers: Fields, *, whole: bool) -> tuple[Digest, ...]:

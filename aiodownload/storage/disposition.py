@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from typing import Protocol
 
 import aiohttp
 
 from ..dates import http_date
+from .digests import Fields
 
 __all__ = ["modified", "suggestion"]
 
 MAX_FIELD = 4096  # characters; a longer field suggests nothing
-
-
-class Fields(Protocol):
-    """Header fields, as in a multidict: names in any case, each perhaps several times."""
-
-    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 def suggestion(headers: Fields) -> str | None:
