@@ -16,6 +16,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``run``            one call: read, start, wait, settle
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
 ``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive
+``permission``     what robots.txt allows (extra ``robots``); ``flow``: how fast bodies may come
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
 ``connector``      how a connection comes about, and which addresses may be connected to
 ``dispatcher``     the schedule and its clock
@@ -43,13 +44,16 @@ from .errors import (
     CodingError,
     ConfigurationError,
     ConnectError,
+    DeadlineError,
     DigestError,
     DisconnectError,
     DiskError,
     DownloadError,
     HomeError,
+    HostDownError,
     InvalidURLError,
     JournalError,
+    LowSpeedError,
     MissingExtraError,
     PathError,
     ProtocolError,
@@ -57,6 +61,7 @@ from .errors import (
     ResolveError,
     ResponseError,
     RetryAfterError,
+    RobotsError,
     StallError,
     StatusError,
     StrategyError,
@@ -67,10 +72,11 @@ from .errors import (
 )
 from .events import Attempted, Event, Observer, RetryScheduled, Settled
 from .journal import Journal
-from .request.strategy import BackOff, Lenient, RequestStrategy
+from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestStrategy
 from .storage.strategy import DownloadStrategy
 
 __all__ = [
+    "Adaptive",
     "AddressError",
     "AioDownload",
     "AioDownloadBundle",
@@ -81,6 +87,7 @@ __all__ = [
     "CodingError",
     "ConfigurationError",
     "ConnectError",
+    "DeadlineError",
     "DigestError",
     "DisconnectError",
     "DiskError",
@@ -88,13 +95,16 @@ __all__ = [
     "DownloadStrategy",
     "Event",
     "HomeError",
+    "HostDownError",
     "InvalidURLError",
     "Journal",
     "JournalError",
     "Lenient",
+    "LowSpeedError",
     "MissingExtraError",
     "Observer",
     "PathError",
+    "Polite",
     "ProtocolError",
     "RedirectError",
     "RequestStrategy",
@@ -102,6 +112,7 @@ __all__ = [
     "ResponseError",
     "RetryAfterError",
     "RetryScheduled",
+    "RobotsError",
     "Settled",
     "StallError",
     "Status",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from .bundle import AioDownloadBundle, parsed
-from .errors import AioDownloadError, DiskError, InvalidURLError, PathError, ProtocolError
+from .errors import AioDownloadError, DiskError, DownloadError, InvalidURLError, PathError, ProtocolError
 from .exchange import Confirmed, Exchanges, Failure, Permit, Result, bug
 from .request.strategy import RequestStrategy
 from .storage.strategy import DownloadStrategy
@@ -31,9 +32,13 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It is over."""
+    """It is over.
+
+    :param silent: whether the host has not answered the last try.
+    """
 
     error: AioDownloadError
+    silent: bool = False
 
 
 Verdict: TypeAlias = Done | Confirmed | Again | Failed
@@ -79,8 +84,11 @@ class Attempts:
         if not isinstance(failure, Failure):
             return failure or Done()
         if not failure.retry or bundle.attempts >= max(1, self._request.max_attempts):
-            return Failed(failure.error)
-        return Again(failure.error, max(sleep_time(self._request, bundle), failure.at_least))
+            return Failed(failure.error, failure.silent)
+        wait = sleep_time(self._request, bundle)
+        if failure.later:
+            permit.later(wait)
+        return Again(failure.error, max(wait, failure.at_least))
 
     async def _round(self, bundle: AioDownloadBundle, permit: Permit) -> Verdict:
         """Try each source that is left, the bundle's own URL first."""
@@ -90,9 +98,9 @@ class Attempts:
         now = asyncio.get_running_loop().time()
         left = [source for source in bundle._sources if source.left]
         failure = Failure(ProtocolError("no source is left", False))
-        for number, source in enumerate([source for source in left if source.due <= now] or left):
-            if number:
-                await permit.pace()
+        for source in left:
+            source.due = max(source.due, now + _opens_in(source, permit))
+        for source in [source for source in left if source.due <= now] or sorted(left, key=_due):
             bundle._mismatched = source.mismatched
             failed = await self._at(bundle, permit, source.url)
             if not isinstance(failed, Failure):
@@ -115,7 +123,27 @@ class Attempts:
         except InvalidURLError as error:
             bundle.error = error
             return Failure(error)
-        return await self._exchanges.one(bundle, permit, url)
+        try:
+            await permit.pace(url)
+        except DownloadError as error:  # that host is not asked for now, but perhaps the next
+            bundle.error = error
+            return Failure(error, bool(getattr(error, "transient", False)))
+        failure = await self._exchanges.one(bundle, permit, url)
+        if isinstance(failure, Failure) and failure.later:
+            permit.later(sleep_time(self._request, bundle))
+        return failure
+
+
+def _due(source: Source) -> float:
+    return source.due
+
+
+def _opens_in(source: Source, permit: Permit) -> float:
+    """Seconds for which the host of a source is not to be asked: another one is, meanwhile."""
+    try:
+        return permit.opens_in(parsed(source.url))
+    except InvalidURLError:
+        return 0.0
 
 
 def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
@@ -129,6 +157,8 @@ def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
             raise ValueError(f"{seconds} is no number of seconds")
     except Exception as error:
         raise bug(bundle, "get_sleep_time", error) from error
+    if strategy.jitter and bundle.attempts:
+        seconds *= random.random()  # noqa: S311 (nobody is kept out by it)
     return max(0.0, seconds)
 
 

@@ -6,7 +6,7 @@ import math
 
 from .errors import ConfigurationError
 
-__all__ = ["flag", "number", "whole"]
+__all__ = ["contact", "flag", "low_speed", "number", "whole"]
 
 
 def flag(name: str, value: object) -> None:
@@ -33,3 +33,23 @@ def number(name: str, value: object, *, above: float | None = None, least: float
     if not fits:
         bound = f"above {above:g}" if above is not None else f"of at least {least:g}"
         raise ConfigurationError(f"{name} must be a number {bound}, not {value!r}")
+
+
+def low_speed(value: object) -> None:
+    """:raises ConfigurationError: unless ``value`` is None or a pair of numbers above 0."""
+    if value is None:
+        return
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ConfigurationError(f"low_speed must be (bytes per second, seconds), not {value!r}")
+    number("low_speed, its bytes per second,", value[0], above=0)
+    number("low_speed, its seconds,", value[1], above=0)
+
+
+def contact(value: object) -> None:
+    """:raises ConfigurationError: unless ``value`` is None or can stand in a comment of a User-Agent."""
+    if value is None:
+        return
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or set(value) & set("()\\"):
+        raise ConfigurationError(
+            f"contact must be printable ASCII without brackets and backslashes, such as a mail address, not {value!r}"
+        )

@@ -19,7 +19,7 @@ from .download import AioDownload
 from .errors import AioDownloadError, ConfigurationError, JournalError
 from .journal import Journal, Unfinished
 from .redact import printable, redact
-from .request.strategy import BackOff, Lenient, RequestSettings, RequestStrategy
+from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestSettings, RequestStrategy
 from .storage.paths import is_below
 from .storage.placement import is_place_of, safe_path
 from .storage.strategy import DownloadStrategy
@@ -28,7 +28,12 @@ __all__ = ["command"]
 
 ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-STRATEGIES: dict[str, type[Lenient] | type[BackOff]] = {"lenient": Lenient, "backoff": BackOff}
+STRATEGIES: dict[str, type[Lenient] | type[BackOff] | type[Polite] | type[Adaptive]] = {
+    "lenient": Lenient,
+    "backoff": BackOff,
+    "polite": Polite,
+    "adaptive": Adaptive,
+}
 
 
 Command: TypeAlias = Callable[..., Any]
@@ -39,14 +44,38 @@ HOW_TO_ASK = (
         type=click.Choice(sorted(STRATEGIES)),
         default="lenient",
         show_default=True,
-        help="How to ask: lenient waits 60 s between tries, backoff 0.5, 1, 2, 4 ... 60 s.",
+        help="How to ask: lenient is for a few files, backoff for an API, polite for many servers (extra robots), "
+        "adaptive for much from anywhere: it finds each host's pace.",
     ),
-    click.option("--concurrent", type=click.IntRange(min=1), metavar="N", help="Requests at once.  [default: 2]"),
+    click.option(
+        "--concurrent",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Requests at once.  [default: 2, polite 128, adaptive 64]",
+    ),
+    click.option(
+        "--per-host",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Requests at once to one host.  [default: no limit, polite 2, adaptive 16]",
+    ),
+    click.option(
+        "--rate", type=float, metavar="N", help="Request starts per second for one host.  [default: no limit]"
+    ),
+    click.option(
+        "--bandwidth", type=float, metavar="BYTES", help="Bytes per second of all bodies.  [default: no limit]"
+    ),
+    click.option(
+        "--per-host-bandwidth",
+        type=float,
+        metavar="BYTES",
+        help="Bytes per second of the bodies from one host.  [default: no limit]",
+    ),
     click.option(
         "--max-attempts",
         type=click.IntRange(min=0),
         metavar="N",
-        help="Tries per URL in total.  [default: 5, backoff 10]",
+        help="Tries per URL in total.  [default: 5, backoff and adaptive 10]",
     ),
     click.option(
         "--timeout", type=float, metavar="SECONDS", help="Longest silence before a try is given up.  [default: 60]"
@@ -57,6 +86,35 @@ HOW_TO_ASK = (
         metavar="SECONDS",
         help="Longest wait that a server may ask for.  [default: 3600]",
     ),
+    click.option(
+        "--low-speed",
+        type=(float, float),
+        metavar="BYTES SECONDS",
+        help="Give up a body of which less than so many bytes per second arrive over so long.  [default: never]",
+    ),
+    click.option(
+        "--deadline",
+        type=float,
+        metavar="SECONDS",
+        help="Longest time for one URL, all tries and waits included.  [default: no limit]",
+    ),
+    click.option(
+        "--retry-budget",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Tries beyond the first for all URLs together.  [default: no limit]",
+    ),
+    click.option(
+        "--jitter/--no-jitter",
+        default=None,
+        help="Wait a random part of the time before a next try.  [default: adaptive only]",
+    ),
+    click.option(
+        "--robots/--no-robots",
+        default=None,
+        help="Obey the robots.txt of each host (extra robots).  [default: polite only]",
+    ),
+    click.option("--contact", metavar="TEXT", help="How to reach you, told to the servers in the User-Agent."),
     click.option(
         "--public-only",
         is_flag=True,

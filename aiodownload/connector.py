@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+from collections import OrderedDict
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,9 @@ from .errors import ConfigurationError
 from .request.addresses import is_public
 
 __all__ = ["NotPublicError", "check_public_only", "own_connector", "public_socket"]
+
+FAILURES = 5.0  # seconds for which a name that could not be looked up is not looked up again
+NAMES = 1000  # of which this is remembered
 
 
 class NotPublicError(OSError):
@@ -94,23 +98,39 @@ def check_public_only(session: aiohttp.ClientSession) -> None:
 
 
 class _BoundedResolver(AbstractResolver):
-    """Look-ups that end after ``timeout`` seconds; aiohttp bounds connecting, but not this.
+    """Look-ups that end after ``timeout`` seconds, and whose failures are remembered for a moment.
 
-    aiohttp's own resolver is made with the first name to look up: its DNS library starts a thread.
+    aiohttp bounds connecting, but not this; it has one look-up under way per name, and remembers successes only.  Its
+    own resolver is made with the first name to look up: its DNS library starts a thread.
     """
 
     def __init__(self, timeout: float) -> None:
         self._inner: AbstractResolver | None = None
         self._timeout = timeout
+        self._failed: OrderedDict[tuple[str, int], tuple[float, tuple[Any, ...]]] = OrderedDict()
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
         if self._inner is None:
             self._inner = aiohttp.DefaultResolver()
+        now = asyncio.get_running_loop().time()
+        until, words = self._failed.get((host, family), (now, ()))
+        if now < until:
+            raise OSError(*words)
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._inner.resolve(host, port, family)
         except TimeoutError:
-            raise OSError(None, f"no answer for {self._timeout:g} s") from None
+            raise self._remembered(host, family, (None, f"no answer for {self._timeout:g} s")) from None
+        except OSError as error:
+            raise self._remembered(host, family, error.args) from error
+
+    def _remembered(self, host: str, family: int, words: tuple[Any, ...]) -> OSError:
+        """Note a failure; return what to raise."""
+        self._failed[host, family] = (asyncio.get_running_loop().time() + FAILURES, words)
+        self._failed.move_to_end((host, family))
+        while len(self._failed) > NAMES:
+            self._failed.popitem(last=False)
+        return OSError(*words)
 
     async def close(self) -> None:
         if self._inner is not None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from .errors import AioDownloadError, HostDownError
+from .request.quota import FIELDS, quota
+from .request.retry_after import LATER, retry_after
 from .request.schedule import Entry, Schedule
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
 
 __all__ = ["Dispatcher", "Startable"]
 
@@ -20,15 +28,23 @@ class Startable(Protocol):
         :param entry: its own entry, to be submitted again for another try.
         """
 
+    def refuse(self, error: AioDownloadError) -> None:
+        """Its host is not asked for now, and it need not wait.
+
+        :param error: why.
+        """
+
 
 class Dispatcher:
     """One schedule, shared by all calls on one entered AioDownload.
 
     :param schedule: the limits.
+    :param longest_wait: seconds that a host may ask to be left alone.
     """
 
-    def __init__(self, schedule: Schedule[Startable]) -> None:
+    def __init__(self, schedule: Schedule[Startable], longest_wait: float = 3600.0) -> None:
         self.schedule = schedule
+        self._longest_wait = longest_wait
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
@@ -38,9 +54,9 @@ class Dispatcher:
         self.schedule.add(entry, self._loop.time(), delay)
         self._pump()
 
-    def release(self) -> None:
-        """Give back the slot of an entry that was started."""
-        self.schedule.release()
+    def release(self, entry: Entry[Startable]) -> None:
+        """Give back the slot of an entry that was started, if it has one."""
+        self.schedule.release(entry, self._loop.time())
         self._pump()
 
     def discard(self, unwanted: Callable[[Startable], bool]) -> None:
@@ -48,12 +64,74 @@ class Dispatcher:
         self.schedule.discard(unwanted)
         self._pump()
 
-    async def pace(self, spacing: float) -> None:
-        """Wait until one more request of a started entry may be made."""
-        now = self._loop.time()
-        wait = self.schedule.reserve(spacing, now) - now
-        if wait > 0:
-            await asyncio.sleep(wait)
+    async def pace(self, entry: Entry[Startable], origin: str) -> None:
+        """Wait until a started entry may make one more request, at ``origin``.  Meanwhile it holds no slot.
+
+        :raises AioDownloadError: if that host is not asked for now.
+        """
+        if self.schedule.move(entry, origin, self._loop.time()):
+            return
+        entry.resume = granted = self._loop.create_future()
+        self._pump()
+        try:
+            await granted
+        finally:
+            entry.resume = None
+            if not entry.active:
+                self.schedule.withdraw(entry)
+
+    def opens_in(self, origin: str) -> float:
+        """Seconds for which a host is not to be asked."""
+        return self.schedule.opens_in(origin, self._loop.time())
+
+    # What is heard of the hosts.
+
+    def answered(self, entry: Entry[Startable], response: ClientResponse) -> None:
+        """The host of ``entry`` has answered; its answer may say something about later ones."""
+        now, headers, schedule = self._loop.time(), response.headers, self.schedule
+        told = 0.0
+        if "Retry-After" in headers:
+            told = retry_after(headers.getall("Retry-After"), time.time())
+        if told > self._longest_wait:
+            told = 0.0  # whether the host is closed for it, its status says
+        later = response.status in LATER
+        schedule.answered(entry, now, later=later, told=told > 0)
+        if told:
+            schedule.leave_alone(entry, now, told=told, wait=0.0)
+        if (
+            any(name in headers for name in FIELDS)
+            and (allowed := quota(headers, headers.getall, time.time())) is not None
+        ):
+            schedule.allow(entry, now, allowed[0], min(allowed[1], self._longest_wait))
+
+    def unanswered(self, entry: Entry[Startable]) -> None:
+        """The host of ``entry`` has not answered."""
+        self.schedule.unanswered(entry, self._loop.time())
+
+    def later(self, entry: Entry[Startable], wait: float) -> None:
+        """It has said "later" without a time, and the bundle waits for ``wait`` seconds."""
+        self.schedule.leave_alone(entry, self._loop.time(), told=0.0, wait=wait)
+
+    def closed(self, entry: Entry[Startable], seconds: float, error: AioDownloadError) -> None:
+        """It is not to be asked for so long that nobody waits for it."""
+        self.schedule.close(entry, self._loop.time(), seconds, error)
+        self._pump()
+
+    def slow_down(self, entry: Entry[Startable], delay: float) -> None:
+        """It wants so many seconds between requests."""
+        self.schedule.slow_down(entry, delay)
+
+    def gave_up(self, entry: Entry[Startable], error: AioDownloadError) -> None:
+        """The bundle of ``entry`` has failed, and the host has not answered it."""
+
+        def reason(seconds: float) -> AioDownloadError:
+            return HostDownError(
+                f"the host has not answered several bundles through all their tries, the last: {error}; "
+                f"it is asked again in {seconds:.0f} s"
+            )
+
+        self.schedule.give_up(entry, self._loop.time(), reason)
+        self._pump()
 
     def close(self) -> None:
         """Start nothing more."""
@@ -66,9 +144,15 @@ class Dispatcher:
             return
         self._pumping = True
         try:
-            now = self._loop.time()
-            while (entry := self.schedule.next(now)) is not None:
-                entry.item.start(entry)
+            while True:
+                now = self._loop.time()
+                entry = self.schedule.refused()
+                if entry is not None:
+                    self._refuse(entry)
+                elif (entry := self.schedule.next(now)) is not None:
+                    self._start(entry)
+                else:
+                    break
         finally:
             self._pumping = False
         wake = self.schedule.wake_at(now)
@@ -78,3 +162,18 @@ class Dispatcher:
                 return
             timer.cancel()
         self._timer = None if wake is None else self._loop.call_at(wake, self._pump)
+
+    def _start(self, entry: Entry[Startable]) -> None:
+        if entry.resume is None:
+            entry.item.start(entry)
+        elif not entry.resume.done():
+            entry.resume.set_result(None)
+        else:  # cancelled while it waited
+            self.schedule.release(entry, self._loop.time())
+
+    def _refuse(self, entry: Entry[Startable]) -> None:
+        error = copy.copy(entry.error) or AioDownloadError("the host is not asked for now")
+        if entry.resume is None:
+            entry.item.refuse(error)
+        elif not entry.resume.done():
+            entry.resume.set_exception(error)

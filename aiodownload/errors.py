@@ -16,8 +16,10 @@
         │   ├── ResolveError       the host's name has no address
         │   ├── AddressError       the host's address is not public, and only such are allowed
         │   ├── ConnectError       no connection
+        │   ├── HostDownError      the host has not answered for a while, and is not asked now
         │   ├── TLSError           no trusted connection
         │   ├── StallError         nothing came for `timeout` seconds
+        │   ├── LowSpeedError      less came than `low_speed` asks for
         │   ├── DisconnectError    the connection closed before an answer
         │   ├── ProtocolError      the answer is not HTTP, or beyond its limits
         │   └── BodyError          the body ended early or broke
@@ -25,6 +27,8 @@
         │   ├── StatusError        its status counts as unsuccessful
         │   ├── RedirectError      a redirect that is not followed
         │   └── RetryAfterError    the server asks for a longer wait than is allowed
+        ├── RobotsError            the host's robots.txt does not allow it
+        ├── DeadlineError          not done within `deadline` seconds
         ├── CodingError            the content coding is broken, unknown, or a bomb
         ├── DigestError            the bytes are not those of the checksum
         ├── TooLargeError          more bytes than max_bytes
@@ -52,13 +56,16 @@ __all__ = [
     "CodingError",
     "ConfigurationError",
     "ConnectError",
+    "DeadlineError",
     "DigestError",
     "DisconnectError",
     "DiskError",
     "DownloadError",
     "HomeError",
+    "HostDownError",
     "InvalidURLError",
     "JournalError",
+    "LowSpeedError",
     "MissingExtraError",
     "PathError",
     "ProtocolError",
@@ -66,6 +73,7 @@ __all__ = [
     "ResolveError",
     "ResponseError",
     "RetryAfterError",
+    "RobotsError",
     "StallError",
     "StatusError",
     "StrategyError",
@@ -235,12 +243,20 @@ class ConnectError(TransportError):
     """No connection to the host came about (refused, unreachable, reset while connecting)."""
 
 
+class HostDownError(TransportError):
+    """The host has not answered several bundles through all their tries; it is left alone for a while, then probed."""
+
+
 class TLSError(TransportError):
     """No trusted connection came about; a certificate that is refused is never tried again."""
 
 
 class StallError(TransportError):
     """Nothing arrived for ``timeout`` seconds."""
+
+
+class LowSpeedError(TransportError):
+    """The body came at less than ``low_speed`` allows; what has come is kept, and another try goes on from there."""
 
 
 class DisconnectError(TransportError):
@@ -291,6 +307,39 @@ class RetryAfterError(ResponseError):
         super().__init__(reason, http_status)
         self.args = (reason, http_status, retry_after)
         self.retry_after = retry_after
+
+
+class RobotsError(DownloadError):
+    """The host's robots.txt does not allow it (RFC 9309), or cannot be had now, which counts as no.
+
+    :param reason: which of the two (str).
+    :param transient: whether a later try may succeed (bool).
+    """
+
+    def __init__(self, reason: str, transient: bool = False) -> None:
+        super().__init__(reason, transient)
+        self.reason = reason
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return printable(self.reason)
+
+
+class DeadlineError(DownloadError):
+    """The bundle was not done within ``deadline`` seconds from its first request, all tries and waits included.
+
+    :param deadline: the setting, in seconds (float).
+    :param reason: how its last try failed (str), or ``""``.
+    """
+
+    def __init__(self, deadline: float, reason: str = "") -> None:
+        super().__init__(deadline, reason)
+        self.deadline = deadline
+        self.reason = reason
+
+    def __str__(self) -> str:
+        last = f"; the last try: {printable(self.reason)}" if self.reason else ""
+        return f"not done within the deadline of {self.deadline:g} s{last}"
 
 
 class CodingError(DownloadError):

@@ -13,6 +13,7 @@ from yarl import URL
 
 from .bundle import AioDownloadBundle, Status
 from .errors import (
+    AddressError,
     AioDownloadError,
     CodingError,
     DigestError,
@@ -22,11 +23,14 @@ from .errors import (
     ProtocolError,
     ResponseError,
     RetryAfterError,
+    RobotsError,
     StatusError,
     StrategyError,
     TransportError,
 )
+from .flow import Flow, Flows
 from .journal import Publication
+from .permission import Permissions
 from .recorder import confirm
 from .request.redirects import REDIRECTS, Hop, Trail
 from .request.response import (
@@ -41,7 +45,7 @@ from .request.response import (
     Whole,
     accept_response,
 )
-from .request.retry_after import retry_after
+from .request.retry_after import LATER, retry_after
 from .request.strategy import RequestStrategy
 from .storage.delivery import Delivery
 from .storage.partial import PartialFile
@@ -59,13 +63,34 @@ class Confirmed:
 
 
 class Permit(Protocol):
-    """The slot that a try holds."""
+    """The slot that a try holds, and what the schedule is told of the host that it asks."""
 
-    async def pace(self) -> None:
-        """Wait until one more request may start: before a redirect is followed, or a mirror is asked."""
+    async def pace(self, url: URL) -> None:
+        """Wait until one more request may start, which asks for ``url``; the slot counts for its host from then on.
+
+        :raises AioDownloadError: if that host is not asked for now.
+        """
+
+    def opens_in(self, url: URL) -> float:
+        """Seconds for which the host of ``url`` is not to be asked."""
 
     def attempted(self) -> None:
         """A try begins."""
+
+    def answered(self, response: aiohttp.ClientResponse) -> None:
+        """The host has answered."""
+
+    def unanswered(self) -> None:
+        """The host has not answered."""
+
+    def later(self, wait: float) -> None:
+        """The answer says "later", and this bundle waits so many seconds; others of the host may have to, too."""
+
+    def closed(self, seconds: float, error: AioDownloadError) -> None:
+        """The host is not to be asked for so long that nobody waits for it."""
+
+    def slow_down(self, delay: float) -> None:
+        """The host wants so many seconds between requests."""
 
     def free(self) -> None:
         """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
@@ -77,11 +102,15 @@ class Failure:
 
     :param retry: whether the strategy wants another one.
     :param at_least: seconds that the server asks to be left alone.
+    :param later: whether its status says that it has too much to do.
+    :param silent: whether there was no answer at all.
     """
 
     error: AioDownloadError
     retry: bool = False
     at_least: float = 0.0
+    later: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +155,15 @@ class Exchanges:
     """Makes single tries, each at one URL, with the strategies, sessions and storage of one entered AioDownload."""
 
     def __init__(
-        self, request: RequestStrategy, download: DownloadStrategy, transport: Transport, workspace: Workspace
+        self,
+        request: RequestStrategy,
+        download: DownloadStrategy,
+        transport: Transport,
+        workspace: Workspace,
+        permissions: Permissions | None = None,
     ) -> None:
+        self._permissions = permissions
+        self._flows = Flows(request)
         self._request = request
         self._download = download
         self._transport = transport
@@ -144,7 +180,7 @@ class Exchanges:
         failure: Result
         try:
             failure = await self._ask(bundle, permit, url)
-        except TransportError as error:
+        except (TransportError, RobotsError) as error:
             failure = self._broken(bundle, error)
         except DownloadError as error:
             failure = Failure(error)
@@ -165,13 +201,13 @@ class Exchanges:
             if not isinstance(outcome, (Restart, _Short)):
                 return outcome
             # Our Range has made the next request necessary: it is no try of its own, and waits only for its turn.
-            await permit.pace()
+            await permit.pace(url)
             if isinstance(outcome, Restart):
                 break
         outcome = await self._exchange(bundle, permit, url, None)
         if isinstance(outcome, Restart) and bundle._condition is not None:  # its file is gone: ask for all of it
             bundle._condition = None
-            await permit.pace()
+            await permit.pace(url)
             outcome = await self._exchange(bundle, permit, url, None)
         if isinstance(outcome, (Restart, _Short)):  # only a Range or a condition can lead to these
             raise ProtocolError("the server sent a part though the whole was asked for")
@@ -201,7 +237,16 @@ class Exchanges:
             asked, hop = Asked(condition=True), hop._replace(terms=terms)
         trail: Trail | None = None
         while True:
-            response = await self._transport.ask(hop)
+            if self._permissions is not None:
+                await self._permissions.check(hop.url, permit)
+            try:
+                response = await self._transport.ask(hop)
+            except TransportError as error:
+                if isinstance(error, (ProtocolError, AddressError)):  # it did answer, or was not asked
+                    raise
+                permit.unanswered()
+                return Failure(error, self._wanted(bundle, error), silent=True)
+            permit.answered(response)
             try:
                 if response.status in REDIRECTS:
                     trail = trail or Trail()
@@ -214,7 +259,7 @@ class Exchanges:
             finally:
                 # Gives the connection back if the body was read to its end, and closes it otherwise.
                 response.close()
-            await permit.pace()
+            await permit.pace(following.url)
             hop = following
 
     async def _judge(
@@ -237,14 +282,15 @@ class Exchanges:
         if isinstance(verdict, Part):
             if reason is not None:  # a strategy that wants a 200 gets one
                 return Restart(reason)
-            return await self._receive(bundle, response, permit, plan, verdict)
+            return await self._receive(bundle, response, permit, plan, verdict, self._flows.of(url))
         if isinstance(verdict, Whole) and reason is None:
             if plan.held is not None:
                 await plan.held.abandon()
-            return await self._receive(bundle, response, permit, plan, verdict)
+            return await self._receive(bundle, response, permit, plan, verdict, self._flows.of(url))
         if isinstance(verdict, Refuse):
             reason = reason or verdict.reason
-        return self._refused(bundle, response, StatusError(reason or "nothing to keep", response.status))
+        refusal = StatusError(reason or "nothing to keep", response.status)
+        return self._refused(bundle, response, permit, refusal)
 
     async def _confirmed(self, bundle: AioDownloadBundle) -> Confirmed | Restart:
         """The server has nothing newer than the file, and the file must still be what it was."""
@@ -265,17 +311,26 @@ class Exchanges:
             raise bug(bundle, "assert_response", error) from error
         return None
 
-    def _refused(self, bundle: AioDownloadBundle, response: aiohttp.ClientResponse, refusal: ResponseError) -> Failure:
+    def _refused(
+        self,
+        bundle: AioDownloadBundle,
+        response: aiohttp.ClientResponse,
+        permit: Permit,
+        refusal: ResponseError,
+    ) -> Failure:
         try:
             retry = bool(self._request.retry(response))
         except Exception as error:
             raise bug(bundle, "retry", error) from error
         wait = retry_after(response.headers.getall("Retry-After", ()), time.time())
-        limit = self._request.max_retry_after
-        if retry and wait > limit:
-            told = f"{refusal}; the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
-            return Failure(RetryAfterError(told, response.status, wait))
-        return Failure(refusal, retry, wait)
+        limit, later = self._request.max_retry_after, response.status in LATER
+        if wait > limit and (retry or later):
+            told = f"the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
+            if later:
+                permit.closed(wait, RetryAfterError(f"{told} (it told another bundle)", response.status, wait))
+            if retry:
+                return Failure(RetryAfterError(f"{refusal}; {told}", response.status, wait))
+        return Failure(refusal, retry, wait, later=later and wait == 0)
 
     async def _receive(
         self,
@@ -284,6 +339,7 @@ class Exchanges:
         permit: Permit,
         plan: _Plan,
         verdict: Whole | Part,
+        flow: Flow | None,
     ) -> _Outcome:
         bundle.size = None
         if isinstance(verdict, Whole):
@@ -300,6 +356,7 @@ class Exchanges:
                 held=held,
                 part=part,
                 own=plan.url == bundle._parse(),
+                flow=flow,
             )
             if self._override:
                 delivery.decode_for_override()
@@ -323,10 +380,14 @@ class Exchanges:
 
     def _broken(self, bundle: AioDownloadBundle, error: DownloadError) -> Failure:
         """No usable response, or a broken body.  A POST is sent again only after a response that says so."""
+        return Failure(error, self._wanted(bundle, error))
+
+    def _wanted(self, bundle: AioDownloadBundle, error: DownloadError) -> bool:
+        """Whether the strategy wants another try after ``error``."""
         if bundle.params:
-            return Failure(error)
+            return False
         try:
-            return Failure(error, bool(self._request.retry_error(error)))
+            return bool(self._request.retry_error(error))
         except Exception as mistake:
             raise bug(bundle, "retry_error", mistake) from mistake
 

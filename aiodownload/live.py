@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from .admission import chosen_path
 from .attempt import Attempts, Done, Failed, Verdict, tell_failure
 from .bundle import AioDownloadBundle, Status
-from .dispatcher import Dispatcher
-from .errors import ConfigurationError, DownloadError
+from .dispatcher import Dispatcher, Startable
+from .errors import AioDownloadError, ConfigurationError, DownloadError
 from .events import Watchers
 from .exchange import Exchanges
 from .observers.logs import LogObserver, somebody_reads
+from .permission import Permissions
 from .recorder import Recorder
-from .request.schedule import Schedule
-from .request.strategy import check_request_settings
+from .request.schedule import Entry, Schedule
+from .request.strategy import check_request_settings, limits_of
 from .run import Deliver, Run
 from .source import Source
 from .storage.strategy import check_download_settings
@@ -23,6 +24,9 @@ from .storage.workspace import Workspace
 from .transport import Transport
 
 if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+    from yarl import URL
+
     from .download import AioDownload
 
 __all__ = ["Live"]
@@ -42,10 +46,16 @@ class Live:
         check_download_settings(self.download)
         logs = (LogObserver(),) if somebody_reads() else ()
         self.watchers = Watchers((*settings.observers, *logs))
-        self.dispatcher = Dispatcher(Schedule(self.request.concurrent))
+        self.dispatcher = Dispatcher(Schedule(limits_of(self.request)), self.request.max_retry_after)
         self.workspace = Workspace(self.download)
-        self._transport = Transport(settings.client, self.request.timeout, public_only=self.request.public_only)
-        exchanges = Exchanges(self.request, self.download, self._transport, self.workspace)
+        self._transport = Transport(
+            settings.client,
+            self.request.timeout,
+            public_only=self.request.public_only,
+            contact=self.request.contact,
+        )
+        permissions = Permissions(self._transport, self.request.timeout) if self.request.robots else None
+        exchanges = Exchanges(self.request, self.download, self._transport, self.workspace, permissions)
         self.attempts = Attempts(self.request, exchanges)
         self.recorder = self._recorder(settings)
         self.runs: set[Run] = set()
@@ -104,9 +114,9 @@ class Live:
         """Begin a run."""
         return Run(self, source, deliver, at_once=at_once)
 
-    def release(self) -> None:
+    def release(self, entry: Entry[Startable]) -> None:
         """A slot is free again: start what may go, and let runs read on."""
-        self.dispatcher.release()
+        self.dispatcher.release(entry)
         for run in self.runs:
             run.look_for_room()
 
@@ -129,11 +139,30 @@ class Live:
 class _Free:
     """The permit of a try outside of the schedule."""
 
-    async def pace(self) -> None:
+    async def pace(self, url: URL) -> None:
         """Nobody to wait for."""
+
+    def opens_in(self, url: URL) -> float:
+        """Nobody to wait for."""
+        return 0.0
 
     def attempted(self) -> None:
         """Nobody watches."""
+
+    def answered(self, response: ClientResponse) -> None:
+        """Nobody else asks."""
+
+    def unanswered(self) -> None:
+        """Nobody else asks."""
+
+    def later(self, wait: float) -> None:
+        """Nobody else asks."""
+
+    def closed(self, seconds: float, error: AioDownloadError) -> None:
+        """Nobody else asks."""
+
+    def slow_down(self, delay: float) -> None:
+        """Nobody else asks."""
 
     def free(self) -> None:
         """Nobody waits."""

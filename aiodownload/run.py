@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .admission import Admission, Candidate
-from .attempt import Again, Failed, sleep_time, tell_failure
+from .attempt import Again, Failed, Verdict, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
-from .errors import AioDownloadError, StrategyError, UsageError
+from .errors import AioDownloadError, DeadlineError, StrategyError, UsageError
 from .events import Attempted, RetryScheduled, Settled
 from .exchange import Confirmed
+from .request.hosts import host_of
 from .request.schedule import Entry
 from .source import Source
 
 if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+    from yarl import URL
+
     from .live import Live
 
 __all__ = ["Deliver", "Run"]
 
+_log = logging.getLogger("aiodownload.run")
+
 LOOK_AHEAD = 4  # bundles read from the input and not yet handed out, per slot
-FARTHEST = 10_000  # while every bundle that was read waits for a retry and a slot is free
+FARTHEST = 10_000  # while a slot is free and every bundle that was read is held back by its own host
 
 Deliver: TypeAlias = Callable[[int, AioDownloadBundle], object]
 """Takes a settled bundle and its place in the input."""
 
 
 class _Job(Candidate):
-    """One place in the input of a run."""
+    """One place in the input of a run; and what a try of it tells the schedule."""
 
-    __slots__ = ("began", "followers", "has_slot", "index", "over", "run", "spacing", "state")
+    __slots__ = ("began", "entry", "followers", "index", "over", "run", "state", "timer")
 
     READY = "ready"
     ACTIVE = "active"
@@ -41,27 +48,53 @@ class _Job(Candidate):
         super().__init__(bundle)
         self.run = run
         self.index = index
-        self.spacing = 0.0
+        self.entry: Entry[Startable] | None = None
         self.followers: list[_Job] = []
         self.began = 0.0
         self.over = False
         self.state = self.READY
-        self.has_slot = False
+        self.timer: asyncio.TimerHandle | None = None
 
     def start(self, entry: Entry[Startable]) -> None:
         self.run.start(self, entry)
 
-    async def pace(self) -> None:
-        await self.run.live.dispatcher.pace(self.spacing)
+    def refuse(self, error: AioDownloadError) -> None:
+        self.run.refuse(self, error)
+
+    async def pace(self, url: URL) -> None:
+        if self.entry is not None:
+            await self.run.live.dispatcher.pace(self.entry, host_of(url))
+
+    def opens_in(self, url: URL) -> float:
+        return self.run.live.dispatcher.opens_in(host_of(url))
 
     def attempted(self) -> None:
         if self.run.live.watchers:
             self.run.live.watchers.emit(Attempted(self.bundle))
 
+    def answered(self, response: ClientResponse) -> None:
+        if self.entry is not None:
+            self.run.live.dispatcher.answered(self.entry, response)
+
+    def unanswered(self) -> None:
+        if self.entry is not None:
+            self.run.live.dispatcher.unanswered(self.entry)
+
+    def later(self, wait: float) -> None:
+        if self.entry is not None:
+            self.run.live.dispatcher.later(self.entry, wait)
+
+    def closed(self, seconds: float, error: AioDownloadError) -> None:
+        if self.entry is not None:
+            self.run.live.dispatcher.closed(self.entry, seconds, error)
+
+    def slow_down(self, delay: float) -> None:
+        if self.entry is not None:
+            self.run.live.dispatcher.slow_down(self.entry, delay)
+
     def free(self) -> None:
-        if self.has_slot:
-            self.has_slot = False
-            self.run.live.release()
+        if self.entry is not None and self.entry.active:
+            self.run.live.release(self.entry)
 
 
 class Run:
@@ -86,6 +119,7 @@ class Run:
         self._consumed = 0
         self._active = 0
         self._waiting = 0
+        self._budget = live.request.retry_budget
         self._exhausted = False
         self._draining = False
         self._source_error: Exception | None = None
@@ -159,12 +193,11 @@ class Run:
         concurrent = schedule.concurrent
         ahead = self._read - self._consumed
         room = LOOK_AHEAD * concurrent - ahead
-        idle = not self._ready
         # In portions, so that several bundles share a trip to the disk.
-        if room >= concurrent or (room > 0 and idle):
+        if room >= concurrent or (room > 0 and not self._ready):
             return room
-        held_back = ahead - self._waiting
-        if idle and schedule.free and held_back < LOOK_AHEAD * concurrent:
+        waiting = len(self._jobs) - self._active
+        if schedule.held_back and ahead - waiting < LOOK_AHEAD * concurrent:
             return min(schedule.concurrent - schedule.active, FARTHEST - ahead)
         return 0
 
@@ -210,8 +243,10 @@ class Run:
         await self._admission.place(jobs)
         for job in jobs:
             if job.verdict == Candidate.FETCH:
-                job.spacing = sleep_time(self.live.request, job.bundle)
-                self.live.dispatcher.submit(Entry(job, job.spacing))
+                # One with mirrors asks for a host when it knows which.
+                origin = "" if job.bundle.mirrors else host_of(job.bundle._parse())
+                job.entry = Entry(job, origin, sleep_time(self.live.request, job.bundle))
+                self.live.dispatcher.submit(job.entry)
             elif job.verdict == Candidate.SETTLED:
                 self._finish_soon(job)
             elif isinstance(job.leader, _Job):
@@ -233,7 +268,8 @@ class Run:
         """Called by the dispatcher, which has given the job a slot."""
         if not job.bundle.attempts:
             job.began = asyncio.get_running_loop().time()
-        job.has_slot = True
+        if job.timer is not None:
+            job.timer.cancel()
         self._mark(job, _Job.ACTIVE)
         while self._resting:
             rest = self._resting.pop()
@@ -246,8 +282,6 @@ class Run:
             self._group.create_task(work)
         except RuntimeError:  # the group is being taken down
             work.close()
-            job.has_slot = False
-            self.live.dispatcher.schedule.release()
             self._drop(job)
         else:
             self.look_for_room()
@@ -279,18 +313,64 @@ class Run:
     async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
         bundle = job.bundle
         try:
-            verdict = await self.live.attempts.one(bundle, job)
+            verdict = await self._tried(job)
         finally:
             job.free()
         if isinstance(verdict, Again):
-            self._wait(job, entry, verdict)
-            return
+            if self._may_retry():
+                self._wait(job, entry, verdict)
+                return
+            verdict = Failed(verdict.error)
         if isinstance(verdict, Failed):
-            bundle.status = Status.FAILED
+            bundle.error, bundle.status = verdict.error, Status.FAILED
+            if verdict.silent:
+                self.live.dispatcher.gave_up(entry, verdict.error)
         else:
             bundle.status = Status.CACHED if isinstance(verdict, Confirmed) else Status.DONE
         bundle.elapsed = asyncio.get_running_loop().time() - job.began
         await self._finish(job)
+
+    async def _tried(self, job: _Job) -> Verdict:
+        """One try, within the deadline if there is one."""
+        deadline = self.live.request.deadline
+        if deadline is None:
+            return await self.live.attempts.one(job.bundle, job)
+        end = job.began + deadline
+        try:
+            async with asyncio.timeout_at(end) as limit:
+                verdict = await self.live.attempts.one(job.bundle, job)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Failed(DeadlineError(deadline))
+        loop = asyncio.get_running_loop()
+        if isinstance(verdict, Again):
+            if loop.time() + verdict.delay >= end:
+                return Failed(DeadlineError(deadline, str(verdict.error)))
+            # Its host may be told to wait for longer than this try thought.
+            job.timer = loop.call_at(end, self.refuse, job, DeadlineError(deadline, str(verdict.error)))
+        return verdict
+
+    def _may_retry(self) -> bool:
+        """Whether another try is within the budget."""
+        if self._budget is None:
+            return True
+        if self._budget == 0:
+            _log.warning("the retry budget of %d is spent: failures are final now", self.live.request.retry_budget)
+        self._budget -= 1
+        return self._budget >= 0
+
+    def refuse(self, job: _Job, error: AioDownloadError) -> None:
+        """The job waits for nothing any more: it has failed."""
+        if job not in self._jobs or job.state == _Job.ACTIVE:
+            return
+        if job.entry is not None:
+            self.live.dispatcher.schedule.withdraw(job.entry)
+        job.bundle.error, job.bundle.status = error, Status.FAILED
+        if job.began:
+            job.bundle.elapsed = asyncio.get_running_loop().time() - job.began
+        self._mark(job, _Job.ACTIVE)
+        self._spawn(job, self._finish(job))
 
     def _wait(self, job: _Job, entry: Entry[Startable], again: Again) -> None:
         self._mark(job, _Job.WAITING)
@@ -308,9 +388,19 @@ class Run:
         """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
         if job.bundle.status is Status.FAILED or job.registered is not None:
             self._mark(job, _Job.ACTIVE)
-            self._group.create_task(self._loudly(job, self._finish(job)))
+            self._spawn(job, self._finish(job))
         else:
             self._hand_over(job)
+
+    def _spawn(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` in a task of the run."""
+        loud = self._loudly(job, work)
+        try:
+            self._group.create_task(loud)
+        except RuntimeError:  # the group is being taken down
+            loud.close()
+            work.close()
+            self._drop(job)
 
     async def _finish(self, job: _Job) -> None:
         """The bundle has its status: note it, call ``on_fail``, hand it over; so for all that waited for the same."""
@@ -358,6 +448,8 @@ class Run:
         if job.registered is not None and self.live.recorder is not None:
             self.live.recorder.forget(job.bundle, job.registered)
         job.free()
+        if job.timer is not None:
+            job.timer.cancel()
         self._admission.settled(job)
         job.over = True
         self._forget(job)

@@ -57,10 +57,14 @@ class Transport:
     :param client: the caller's session, a factory for one, or None.
     :param timeout: seconds without progress.
     :param public_only: connect to addresses of the public internet only.
+    :param contact: told in the User-Agent of our own sessions, or None.
     """
 
-    def __init__(self, client: Client | None, timeout: float, *, public_only: bool = False) -> None:
+    def __init__(
+        self, client: Client | None, timeout: float, *, public_only: bool = False, contact: str | None = None
+    ) -> None:
         self._client = client
+        self._user_agent = f"{USER_AGENT} (+{contact})" if contact else USER_AGENT
         self._timeout = timeout
         self._public_only = public_only
         self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
@@ -103,7 +107,7 @@ class Transport:
         return aiohttp.ClientSession(
             connector=own_connector(self._timeout, public_only=self._public_only),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
         )
 
     def _stranger_session(self) -> aiohttp.ClientSession:
@@ -113,7 +117,7 @@ class Transport:
                 connector=home.connector,
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             )
         return self._stranger
 

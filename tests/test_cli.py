@@ -301,3 +301,29 @@ def test_retry_of_what_is_no_journal(what: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "j.db" in done.stderr
+
+
+def test_get_takes_the_limits_of_a_strategy(server: FaultServer, tmp_path: Path) -> None:
+    """Each setting of how to ask is an option of the same name; a wrong one is named."""
+    url = server.on("/f", ok(b"x"))
+    done = aiodownload(
+        *("get", url, "-o", str(tmp_path), "--strategy", "adaptive", "--per-host", "3", "--rate", "100"),
+        *("--bandwidth", "1e6", "--per-host-bandwidth", "1e5", "--low-speed", "100", "30", "--deadline", "60"),
+        *("--retry-budget", "5", "--no-jitter", "--no-robots", "--contact", "ops@example.org"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert server.requests[0].headers["user-agent"].endswith("(+ops@example.org)")
+    wrong = aiodownload("get", url, "-o", str(tmp_path), "--rate", "0")
+    assert wrong.returncode == 2
+    assert "rate must be a number above 0" in wrong.stderr
+
+
+def test_get_obeys_robots_txt(server: FaultServer, tmp_path: Path) -> None:
+    """With the strategy polite, or --robots."""
+    server.on("/robots.txt", ok(b"User-agent: *\nDisallow: /f\n"))
+    url = server.on("/f", ok(b"x"))
+    for options in (["--strategy", "polite"], ["--robots"]):
+        done = aiodownload("get", url, "-o", str(tmp_path), *options)
+        assert done.returncode == 1
+        assert "robots.txt does not allow it" in done.stderr
+    assert server.asked("/f") == []

@@ -403,7 +403,7 @@ class Sleepy(Quick):
 
 async def test_input_is_read_on_while_everything_waits(server: FaultServer, quick: Make) -> None:
     """When all that was read waits for a retry and slots are free, the look-ahead grows until something can go."""
-    urls = [server.on(f"/{number}", status(503)) for number in range(30)] + [server.on("/good", ok())]
+    urls = [server.on(f"/{number}", status(500)) for number in range(30)] + [server.on("/good", ok())]
     given = Counted(urls)
     async with quick(Sleepy(concurrent=2)) as download:
         bundles = download.each(given)
@@ -415,7 +415,7 @@ async def test_input_is_read_on_while_everything_waits(server: FaultServer, quic
 async def test_input_is_not_read_on_while_slots_are_taken(server: FaultServer, quick: Make) -> None:
     """Bundles that wait for a retry do not let the reading run ahead when all slots are busy."""
     stuck = [server.on(f"/stuck{number}", stall()) for number in range(2)]
-    waiting = [server.on(f"/{number}", status(503)) for number in range(100)]
+    waiting = [server.on(f"/{number}", status(500)) for number in range(100)]
     given = Counted(waiting[:2] + stuck + waiting[2:])
     async with quick(Sleepy(concurrent=2, timeout=30)) as download:
         download_each = download.each(given)
@@ -428,7 +428,7 @@ async def test_input_is_not_read_on_while_slots_are_taken(server: FaultServer, q
 async def test_reading_on_has_an_end(server: FaultServer, quick: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, no more than a fixed number of bundles is held."""
     monkeypatch.setattr("aiodownload.run.FARTHEST", 50)
-    given = Counted(urls_of(server, 200, status(503)))
+    given = Counted(urls_of(server, 200, status(500)))
     async with quick(Sleepy(concurrent=2)) as download:
         bundles = download.each(given)
         await until(lambda: len(server.requests) == 50)

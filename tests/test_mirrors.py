@@ -102,9 +102,10 @@ def test_rounds_are_counted_not_tries(server: FaultServer, quick: Make) -> None:
     assert (bundle.status, bundle.attempts) == (Status.DONE, 5)
 
 
-def test_each_source_waits_for_itself(server: FaultServer, quick: Make) -> None:
-    """Retry-After of one source holds nobody else up, and is obeyed."""
-    bundle = mirrored(server, (status(503, Retry_After="2"), ok(b"one")), (drop(), drop(), drop(), drop(), drop()))
+def test_each_source_waits_for_itself(server: FaultServer, other_server: FaultServer, quick: Make) -> None:
+    """Retry-After of one source holds up no other host, and is obeyed."""
+    first_source = server.on("/0.bin", status(503, Retry_After="2"), ok(b"one"))
+    bundle = AioDownloadBundle(first_source, mirrors=[other_server.on("/1.bin", *[status(500)] * 50)])
 
     class Often(Quick):
         def get_sleep_time(self, bundle: AioDownloadBundle) -> float:
@@ -114,7 +115,23 @@ def test_each_source_waits_for_itself(server: FaultServer, quick: Make) -> None:
     assert bundle.ok
     first, second = server.asked("/0.bin")
     assert second.at - first.at >= 2
-    assert len(server.asked("/1.bin")) >= 4
+    assert len(other_server.asked("/1.bin")) >= 4
+
+
+def test_a_host_that_is_to_be_left_alone_is_passed_over(
+    server: FaultServer, other_server: FaultServer, quick: Make
+) -> None:
+    """One bundle is told to come back in a minute: the next one asks the mirror elsewhere at once."""
+    server.default = status(503, Retry_After="60")
+    other_server.default = ok(b"mirrored")
+    bundles = [
+        AioDownloadBundle(server.url(f"/{number}"), mirrors=[other_server.url(f"/{number}")]) for number in range(5)
+    ]
+    began = time.monotonic()
+    aiodownload.swarm(bundles, quick(Quick(timeout=5, concurrent=1)))
+    assert all(bundle.ok for bundle in bundles)
+    assert time.monotonic() - began < 20
+    assert len(server.requests) == 1
 
 
 def test_too_long_a_wait_removes_the_source(server: FaultServer, quick: Make) -> None:

@@ -15,6 +15,7 @@ from servers import FaultServer, ok
 
 import aiodownload
 from aiodownload import (
+    Adaptive,
     AioDownload,
     AioDownloadBundle,
     AioDownloadError,
@@ -22,6 +23,7 @@ from aiodownload import (
     ConfigurationError,
     DownloadStrategy,
     Lenient,
+    Polite,
     RequestStrategy,
     UsageError,
     errors,
@@ -30,6 +32,7 @@ from aiodownload import (
 URL = "http://127.0.0.1:9/x"
 
 NAMES = [
+    "Adaptive",
     "AddressError",
     "AioDownload",
     "AioDownloadBundle",
@@ -40,6 +43,7 @@ NAMES = [
     "CodingError",
     "ConfigurationError",
     "ConnectError",
+    "DeadlineError",
     "DigestError",
     "DisconnectError",
     "DiskError",
@@ -47,13 +51,16 @@ NAMES = [
     "DownloadStrategy",
     "Event",
     "HomeError",
+    "HostDownError",
     "InvalidURLError",
     "Journal",
     "JournalError",
     "Lenient",
+    "LowSpeedError",
     "MissingExtraError",
     "Observer",
     "PathError",
+    "Polite",
     "ProtocolError",
     "RedirectError",
     "RequestStrategy",
@@ -61,6 +68,7 @@ NAMES = [
     "ResponseError",
     "RetryAfterError",
     "RetryScheduled",
+    "RobotsError",
     "Settled",
     "StallError",
     "Status",
@@ -140,6 +148,10 @@ def parameters(function: Callable[..., Any]) -> str:
     return ", ".join(told)
 
 
+ASKING = (
+    "max_retry_after=3600, public_only=False, per_host=None, rate=None, bandwidth=None, per_host_bandwidth=None, "
+    "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None"
+)
 KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False"
 
 
@@ -156,9 +168,11 @@ KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, conten
         (AioDownload.main, "self, bundle"),
         (AioDownload.request_and_download, "self, bundle"),
         (AioDownloadBundle, "url, info=None, params=None, *, headers=None, digest=None, mirrors=(), file_path=None"),
-        (RequestStrategy, "concurrent=2, max_attempts=0, timeout=60, *, max_retry_after=3600, public_only=False"),
+        (RequestStrategy, f"concurrent=2, max_attempts=0, timeout=60, *, {ASKING}"),
         (Lenient, "max_attempts=5, **settings"),
         (BackOff, "max_attempts=10, **settings"),
+        (Polite, "max_attempts=5, **settings"),
+        (Adaptive, "max_attempts=10, **settings"),
         (
             DownloadStrategy,
             f"chunk_size=65536, home=None, skip_cached=False, *, max_bytes=None, max_ratio=200, {KEEPING}",
@@ -181,8 +195,8 @@ LATER = [
     *((AioDownloadBundle, (URL,), name) for name in ("mirror", "sha256")),
     *(
         (kind, (), name)
-        for kind in (RequestStrategy, Lenient, BackOff)
-        for name in ("per_host", "rate", "bandwidth", "low_speed", "deadline", "retry_budget", "no_such_setting")
+        for kind in (RequestStrategy, Lenient, BackOff, Polite, Adaptive)
+        for name in ("per_hosts", "no_such_setting")
     ),
     *((DownloadStrategy, (), name) for name in ("segments", "resume", "resumable", "no_such_setting")),
 ]
@@ -207,6 +221,21 @@ def test_a_parameter_that_is_not_there_is_refused(
         (lambda: RequestStrategy(1, 0, 0), "timeout"),
         (lambda: RequestStrategy(timeout=math.nan), "timeout"),
         (lambda: RequestStrategy(max_retry_after=-1), "max_retry_after"),
+        (lambda: RequestStrategy(per_host=0), "per_host"),
+        (lambda: RequestStrategy(rate=0), "rate"),
+        (lambda: RequestStrategy(rate="5"), "rate"),  # type: ignore[arg-type]
+        (lambda: RequestStrategy(bandwidth=-1), "bandwidth"),
+        (lambda: RequestStrategy(per_host_bandwidth=math.inf), "per_host_bandwidth"),
+        (lambda: RequestStrategy(low_speed=1000), "low_speed"),  # type: ignore[arg-type]
+        (lambda: RequestStrategy(low_speed=(0, 30)), "low_speed, its bytes"),
+        (lambda: RequestStrategy(low_speed=(1000, -1)), "low_speed, its seconds"),
+        (lambda: RequestStrategy(deadline=0), "deadline"),
+        (lambda: RequestStrategy(retry_budget=-1), "retry_budget"),
+        (lambda: RequestStrategy(jitter=1), "jitter"),  # type: ignore[arg-type]
+        (lambda: Polite(robots="yes"), "robots"),  # type: ignore[arg-type]
+        (lambda: RequestStrategy(contact="me (here)"), "contact"),
+        (lambda: RequestStrategy(contact="a\r\nX: y"), "contact"),
+        (lambda: Adaptive(per_host=True), "per_host"),
         (lambda: Lenient("5"), "max_attempts"),  # type: ignore[arg-type]
         (lambda: Lenient(concurrent=0), "concurrent"),
         (lambda: BackOff(timeout="1"), "timeout"),  # type: ignore[arg-type]

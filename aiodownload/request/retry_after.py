@@ -8,7 +8,10 @@ from collections.abc import Iterable
 
 from ..dates import http_date
 
-__all__ = ["retry_after"]
+__all__ = ["LATER", "retry_after"]
+
+LATER = frozenset({429, 503})
+"""The statuses by which a host says that it has too much to do (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
 
 _SECONDS = re.compile(r"[0-9]+")
 _MANY_DIGITS = 12  # beyond 10^12 s any limit is passed; also keeps int() away from huge texts

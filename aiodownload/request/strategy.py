@@ -1,10 +1,13 @@
-"""RequestStrategy, Lenient and BackOff: how many at once, how far apart, and whether to try again."""
+"""RequestStrategy, Lenient, BackOff, Polite and Adaptive: how many at once, how far apart, and whether to try again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from .. import checks
+from .adaptive import HostPace
+from .hosts import Limits
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
     from ..errors import DownloadError
 
-__all__ = ["BackOff", "Lenient", "RequestSettings", "RequestStrategy"]
+__all__ = ["Adaptive", "BackOff", "Lenient", "Polite", "RequestSettings", "RequestStrategy", "limits_of"]
 
 # The statuses that say "later": RFC 9110 section 15.5.9 (408), RFC 8470 (425), RFC 6585 (429), RFC 9110
 # sections 15.6.1-5 (5xx), and 520-524 as content delivery networks use them (seen by curl, pip, aria2 #1229).
@@ -28,6 +31,16 @@ class RequestSettings(TypedDict, total=False):
     timeout: float
     max_retry_after: float
     public_only: bool
+    per_host: int | None
+    rate: float | None
+    bandwidth: float | None
+    per_host_bandwidth: float | None
+    low_speed: tuple[float, float] | None
+    deadline: float | None
+    retry_budget: int | None
+    jitter: bool
+    robots: bool
+    contact: str | None
 
 
 class RequestStrategy:
@@ -44,6 +57,23 @@ class RequestStrategy:
     :param public_only: connect only to addresses of the public internet (bool): for a program that fetches what
         strangers name, so that they cannot reach the machines of its own network through it.  The address itself is
         judged, on each connection and so on each redirect; see :func:`public_socket` for sessions of your own.
+    :param per_host: requests at once to one host (int >= 1), bodies included, or None for no limit but ``concurrent``.
+        A host is an origin: scheme, name and port.  A redirect counts where it leads.
+    :param rate: request starts per second for one host (> 0), evenly apart, or None.
+    :param bandwidth: bytes per second (> 0) of all bodies together, or None.
+    :param per_host_bandwidth: the same of the bodies from one host, or None.
+    :param low_speed: (bytes per second, seconds), both > 0: a body of which less arrives over so long is given up, and
+        the next try goes on from there.  None for no such rule.
+    :param deadline: seconds (> 0) from a bundle's first request until it must be done, all tries and waits included, or
+        None.
+    :param retry_budget: tries beyond the first that all bundles of a run may take together (int >= 0); after that each
+        failure is final.  None for no limit.
+    :param jitter: wait a random part of what ``get_sleep_time`` says before a next try (bool), so that what failed
+        together does not come back together ("full jitter").
+    :param robots: ask each host for its robots.txt first, and obey it, Crawl-delay included (bool; RFC 9309).  Needs
+        the extra ``robots``.
+    :param contact: how to reach whoever runs this, such as a mail address or a URL; told to the servers in the
+        User-Agent (str).  None for nothing.
     :raises ConfigurationError: for a value that cannot work.
     """
 
@@ -52,6 +82,19 @@ class RequestStrategy:
     timeout: float = 60
     max_retry_after: float = 3600
     public_only: bool = False
+    per_host: int | None = None
+    rate: float | None = None
+    bandwidth: float | None = None
+    per_host_bandwidth: float | None = None
+    low_speed: tuple[float, float] | None = None
+    deadline: float | None = None
+    retry_budget: int | None = None
+    jitter: bool = False
+    robots: bool = False
+    contact: str | None = None
+
+    spaced_per_host: ClassVar[bool] = False
+    """Whether the spacing at ``bundle.attempts == 0`` holds between the starts for one host, and not for all."""
 
     def __init__(
         self,
@@ -61,12 +104,32 @@ class RequestStrategy:
         *,
         max_retry_after: float = 3600,
         public_only: bool = False,
+        per_host: int | None = None,
+        rate: float | None = None,
+        bandwidth: float | None = None,
+        per_host_bandwidth: float | None = None,
+        low_speed: tuple[float, float] | None = None,
+        deadline: float | None = None,
+        retry_budget: int | None = None,
+        jitter: bool = False,
+        robots: bool = False,
+        contact: str | None = None,
     ) -> None:
         self.concurrent = concurrent
         self.max_attempts = max_attempts
         self.timeout = timeout
         self.max_retry_after = max_retry_after
         self.public_only = public_only
+        self.per_host = per_host
+        self.rate = rate
+        self.bandwidth = bandwidth
+        self.per_host_bandwidth = per_host_bandwidth
+        self.low_speed = low_speed
+        self.deadline = deadline
+        self.retry_budget = retry_budget
+        self.jitter = jitter
+        self.robots = robots
+        self.contact = contact
         check_request_settings(self)
 
     def assert_response(self, response: ClientResponse) -> None:
@@ -138,6 +201,74 @@ class BackOff(RequestStrategy):
         return min(2.0 ** (min(bundle.attempts, 10) - 2), 60)
 
 
+class Polite(RequestStrategy):
+    """Lenient's manners towards each host, and many hosts at once: for lists that go to many servers.
+
+    Two requests at once to a host, starts 0.25 s apart, 64 hosts at once; robots.txt is obeyed, with its Crawl-delay
+    (needs the extra ``robots``, or ``robots=False``).  60 s between tries of a bundle, of what may pass: 408, 425, 429,
+    500, 502-504, 520-524 and transient errors.
+
+    :param max_attempts: tries in total (int).
+    :param settings: the other settings of :class:`RequestStrategy`, by keyword.
+    """
+
+    spaced_per_host: ClassVar[bool] = True
+
+    def __init__(self, max_attempts: int = 5, **settings: Unpack[RequestSettings]) -> None:
+        # 64 hosts with two requests each.
+        super().__init__(
+            max_attempts=max_attempts,
+            **{"concurrent": 128, "per_host": 2, "robots": True, **settings},  # type: ignore[arg-type]
+        )
+
+    def retry(self, response: ClientResponse) -> bool:
+        """The statuses that say "later"."""
+        return response.status in TRANSIENT_STATUSES
+
+    def get_sleep_time(self, bundle: AioDownloadBundle) -> float:
+        """0.25, then 60, 60, 60 …"""
+        return 0.25 if bundle.attempts == 0 else 60
+
+
+class Adaptive(RequestStrategy):
+    """Finds each host's pace by itself: for bulk work.
+
+    It begins with few requests to a host and does more while answers come quickly and well; after a 429 or 503, no
+    answer, or answers that get slow, it does less.  Where a host says "later" at some rate, that rate is measured and
+    kept to.  64 requests at once, at most 16 of them to one host: it never goes above the settings.  Before a next try
+    of what may pass it waits a random part of 0.5, 1, 2, 4, 8, 16, 32, 60, 60 … s.
+
+    :param max_attempts: tries in total (int).
+    :param settings: the other settings of :class:`RequestStrategy`, by keyword.
+    """
+
+    def __init__(self, max_attempts: int = 10, **settings: Unpack[RequestSettings]) -> None:
+        super().__init__(
+            max_attempts=max_attempts,
+            **{"concurrent": 64, "per_host": 16, "jitter": True, **settings},  # type: ignore[arg-type]
+        )
+
+    def retry(self, response: ClientResponse) -> bool:
+        """The statuses that say "later"."""
+        return response.status in TRANSIENT_STATUSES
+
+    def get_sleep_time(self, bundle: AioDownloadBundle) -> float:
+        """None, then at most 0.5, 1, 2, 4, 8, 16, 32, 60, 60 …"""
+        return 0.0 if bundle.attempts == 0 else min(2.0 ** (min(bundle.attempts, 10) - 2), 60)
+
+
+def limits_of(strategy: RequestStrategy) -> Limits:
+    """Return what ``strategy`` wants the schedule to keep to."""
+    most = min(strategy.per_host or strategy.concurrent, strategy.concurrent)
+    return Limits(
+        strategy.concurrent,
+        strategy.per_host,
+        strategy.rate,
+        strategy.spaced_per_host,
+        partial(HostPace, most) if isinstance(strategy, Adaptive) else None,
+    )
+
+
 def check_request_settings(strategy: RequestStrategy) -> None:
     """Check the settings as they are now, also those that a subclass set after ``super().__init__``.
 
@@ -147,4 +278,14 @@ def check_request_settings(strategy: RequestStrategy) -> None:
     checks.whole("max_attempts", strategy.max_attempts, 0)
     checks.number("timeout", strategy.timeout, above=0)
     checks.number("max_retry_after", strategy.max_retry_after, least=0)
-    checks.flag("public_only", strategy.public_only)
+    for name in ("public_only", "jitter", "robots"):
+        checks.flag(name, getattr(strategy, name))
+    if strategy.per_host is not None:
+        checks.whole("per_host", strategy.per_host, 1)
+    for name in ("rate", "bandwidth", "per_host_bandwidth", "deadline"):
+        if getattr(strategy, name) is not None:
+            checks.number(name, getattr(strategy, name), above=0)
+    if strategy.retry_budget is not None:
+        checks.whole("retry_budget", strategy.retry_budget, 0)
+    checks.low_speed(strategy.low_speed)
+    checks.contact(strategy.contact)

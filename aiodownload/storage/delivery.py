@@ -6,11 +6,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from ..bundle import Verified
 from ..checksums import Digest, Hasher
-from ..errors import BodyError, DigestError, DownloadError, ProtocolError, TooLargeError
+from ..errors import BodyError, DigestError, DownloadError, LowSpeedError, ProtocolError, TooLargeError
 from ..journal import FileState, Publication
 from .decoding import Decoder, codings, kept_as_sent
 from .digests import NAMES, from_headers
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
     from .sink import Sink
 
-__all__ = ["DecodedContent", "Delivery"]
+__all__ = ["Delivery", "OtherContent"]
+
+Read: TypeAlias = Callable[[int], Awaitable[bytes]]
+
+
+class Flow(Protocol):
+    """Limits how fast a body may come, and how slowly."""
+
+    async def read(self, read: Read, size: int) -> bytes:
+        """The next bytes, not sooner than they may come."""
 
 
 # Bytes of a part that is shorter than what was asked for, from which on it is a server's way of serving large files
@@ -75,6 +84,7 @@ class Delivery:
     :param held: the beginning of the file, if the body is what follows.
     :param part: bytes of that body by its Content-Range, which binds it however else its end is marked (int), or None.
     :param own: whether the response is one of the bundle's own URL, and not of a mirror (bool).
+    :param flow: limits how fast the body may come, and how slowly; None for no limit.
     """
 
     def __init__(
@@ -88,7 +98,9 @@ class Delivery:
         held: PartialFile | None = None,
         part: int | None = None,
         own: bool = True,
+        flow: Flow | None = None,
     ) -> None:
+        self._flow = flow
         self._received = received
         self._own = own
         self.stopped_short = False  # the body was whole, but it was not all that was asked for
@@ -112,9 +124,10 @@ class Delivery:
         :raises CodingError: for a coding that cannot be taken off.
         """
         names = codings(self._response.headers.getall("Content-Encoding", ()))
-        if names:
-            content = DecodedContent(self._content, self._chunks(1 << 16), self._decoder(names))
-            self._response.content = content  # type: ignore[assignment]
+        if names or self._flow is not None:
+            chunks = self._chunks(1 << 16)
+            pieces = _decoded(chunks, self._decoder(names)) if names else chunks
+            self._response.content = OtherContent(self._content, pieces)  # type: ignore[assignment]
 
     def close(self) -> None:
         """Give the response its own content back."""
@@ -155,7 +168,8 @@ class Delivery:
         except BaseException as error:
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
-            if await sink.abandon(keep=not isinstance(error, DownloadError) or isinstance(error, BodyError)):
+            keep = not isinstance(error, DownloadError) or isinstance(error, (BodyError, LowSpeedError))
+            if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
         bundle.verified = proof
@@ -226,11 +240,12 @@ class Delivery:
     async def _pour(self, sink: Sink, chunk_size: int, limit: int | None) -> None:
         received = 0
         at_end, declared = self._content.at_eof, self._framing.length
-        read: Callable[[int], Awaitable[bytes]] = self._content.read
+        read: Read = self._content.read
         if (declared or 0) > BATCH and chunk_size >= PORTION:
             # So much may arrive while the disk is waited for, before the server is told to wait.
             self._content.set_read_chunk_size(BATCH)
             read = self._arriving
+        read = self._limited(read)
         while chunk := await read(chunk_size):
             received += len(chunk)
             if limit is not None and received > limit:
@@ -249,6 +264,9 @@ class Delivery:
             if chunk or self._content.at_eof():
                 return chunk
 
+    def _limited(self, read: Read) -> Read:
+        return read if self._flow is None else partial(self._flow.read, read)
+
     async def _decode(self, sink: Sink, chunk_size: int, decoder: Decoder) -> None:
         async for chunk in self._chunks(chunk_size):
             for data in decoder.feed(chunk):
@@ -257,8 +275,8 @@ class Delivery:
 
     async def _chunks(self, chunk_size: int) -> AsyncIterator[bytes]:
         """The body as sent, in chunks of at most ``chunk_size`` bytes."""
-        received = 0
-        while chunk := await self._content.read(chunk_size):
+        received, read = 0, self._limited(self._content.read)
+        while chunk := await read(chunk_size):
             received += len(chunk)
             if self._as_sent is not None:
                 self._as_sent.update(chunk)
@@ -281,22 +299,25 @@ def _note(publishing: Callable[[Publication], None], what: Publication, file: Fi
     publishing(replace(what, file=file))
 
 
-class DecodedContent:
-    """A body without its content coding, with the reading methods of :class:`aiohttp.StreamReader`."""
+async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        pieces: Iterable[bytes] = decoder.feed(chunk)
+        for piece in pieces:
+            yield piece
+    decoder.finish()
 
-    def __init__(self, sent: StreamReader, chunks: AsyncIterator[bytes], decoder: Decoder) -> None:
+
+class OtherContent:
+    """A body without its content coding, or within its limits, with the reading methods of
+    :class:`aiohttp.StreamReader`.
+    """
+
+    def __init__(self, sent: StreamReader, pieces: AsyncIterator[bytes]) -> None:
         # aiohttp tells a body that its connection broke by these two.
         self.exception = sent.exception
         self.set_exception = sent.set_exception
-        self._pieces = self._decoded(chunks, decoder)
+        self._pieces = pieces
         self._buffer = b""
-
-    async def _decoded(self, chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            pieces: Iterable[bytes] = decoder.feed(chunk)
-            for piece in pieces:
-                yield piece
-        decoder.finish()
 
     async def readany(self) -> bytes:
         """The next bytes, or ``b""`` at the end."""

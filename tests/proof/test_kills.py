@@ -209,7 +209,7 @@ def test_killed_at_each_call(stride: int, kind: str, when: str, server: FaultSer
         points += 1
         step += stride
     print(f"\n{kind}: killed {when} {points} system calls; 0 violations")
-    assert points >= (20 if stride == 1 and kind != "small" else 1)
+    assert points >= (10 if stride == 1 else 1)
 
 
 def publishers(parent: int) -> list[int]:

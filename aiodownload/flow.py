@@ -1,0 +1,92 @@
+"""Flow: how fast the bytes of a body may come, and how slowly they must not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from .errors import LowSpeedError
+from .request.hosts import host_of
+from .request.pacing import Bandwidth
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+    from .request.strategy import RequestStrategy
+
+__all__ = ["Flow", "Flows"]
+
+Read = Callable[[int], Awaitable[bytes]]
+
+
+class Flow:
+    """The limits on one body.
+
+    :param shares: bandwidths that it has a part in.
+    :param low_speed: (bytes per second, seconds) that must be reached, or None.
+    """
+
+    def __init__(self, shares: tuple[Bandwidth, ...], low_speed: tuple[float, float] | None) -> None:
+        self._shares = shares
+        self._low_speed = low_speed
+        self._left = low_speed[1] if low_speed is not None else 0.0
+        self._came = 0
+
+    async def read(self, read: Read, size: int) -> bytes:
+        """The next bytes, not sooner than they may come.
+
+        :raises LowSpeedError: if they come too slowly.
+        """
+        chunk = await (read(size) if self._low_speed is None else self._watched(read, size, self._low_speed))
+        if self._shares and chunk:
+            now = asyncio.get_running_loop().time()
+            wait = max(share.take(len(chunk), now) for share in self._shares)
+            if wait > 0:
+                await asyncio.sleep(wait)
+        return chunk
+
+    async def _watched(self, read: Read, size: int, low_speed: tuple[float, float]) -> bytes:
+        """Only the wait for the server counts, and not that for the disk or for the bandwidth."""
+        least, seconds = low_speed
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._left) as limit:
+                chunk = await read(size)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise LowSpeedError(f"less than {least:g} bytes/s came over {seconds:g} s (low_speed)") from None
+        self._left -= loop.time() - began
+        self._came += len(chunk)
+        if self._came >= least * seconds:
+            self._left, self._came = seconds, 0
+        return chunk
+
+
+class Flows:
+    """Makes the flows of one entered AioDownload, which share its bandwidth.
+
+    :param strategy: has the limits.
+    """
+
+    def __init__(self, strategy: RequestStrategy) -> None:
+        self._low_speed = strategy.low_speed
+        self._per_host = strategy.per_host_bandwidth
+        self._all = (Bandwidth(strategy.bandwidth),) if strategy.bandwidth is not None else ()
+        self._hosts: WeakValueDictionary[str, Bandwidth] = WeakValueDictionary()
+        self._limited = bool(self._all) or self._per_host is not None or self._low_speed is not None
+
+    def of(self, url: URL) -> Flow | None:
+        """The flow of the body of one answer from ``url``; None where nothing limits it."""
+        if not self._limited:
+            return None
+        if self._per_host is None:
+            return Flow(self._all, self._low_speed)
+        origin = host_of(url)
+        share = self._hosts.get(origin)
+        if share is None:
+            share = self._hosts[origin] = Bandwidth(self._per_host)
+        return Flow((*self._all, share), self._low_speed)

@@ -1,0 +1,1 @@
+"""Simulation: the real schedule and strategies with a clock of numbers and thousands of made-up servers."""
