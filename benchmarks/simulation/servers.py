@@ -42,6 +42,7 @@ class Plain:
     best: float = float("inf")
 
     def ask(self, now: float, chance: random.Random) -> Answer:
+        """Always the same."""
         return Answer(self.latency * (0.8 + 0.4 * chance.random()))
 
 
@@ -56,6 +57,7 @@ class Dead:
     best: float = float("inf")
 
     def ask(self, now: float, chance: random.Random) -> Answer:
+        """Never."""
         return Answer(self.after, "silence")
 
 
@@ -69,6 +71,7 @@ class Window:
     _seen: deque[float] = field(default_factory=deque)
 
     def ask(self, now: float, chance: random.Random) -> Answer:
+        """As long as fewer were admitted in the last second."""
         delay = self.latency * (0.8 + 0.4 * chance.random())
         at = now + delay / 2
         while self._seen and self._seen[0] <= at - 1:
@@ -91,6 +94,7 @@ class Bucket:
     _at: float = 0.0
 
     def ask(self, now: float, chance: random.Random) -> Answer:
+        """As long as there is a token."""
         delay = self.latency * (0.8 + 0.4 * chance.random())
         if self._tokens < 0:
             self._tokens = self.burst
@@ -112,6 +116,7 @@ class Flapping:
     best: float = float("inf")
 
     def ask(self, now: float, chance: random.Random) -> Answer:
+        """While it is up."""
         if now % (self.up + self.down) < self.up:
             return Answer(self.latency * (0.8 + 0.4 * chance.random()))
         return Answer(0.001, "silence")

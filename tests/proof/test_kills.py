@@ -166,8 +166,13 @@ def test_killed_at_random(count: int, server: FaultServer, tmp_path: Path) -> No
         journal = str(tmp_path / f"{number}.db") if number % 2 else ""
         world = World(server, tmp_path / f"{number}", journal, content, OLD, fast=4 * MIB)
         for _ in range(chance.choice((1, 1, 2, 3))):  # the kill may also hit a resume
+            asked = len(server.requests)
             with world.start() as process:
-                time.sleep(0.2 + chance.random() * 0.3)
+                while (
+                    len(server.requests) == asked and process.poll() is None
+                ):  # it starts: that is no moment of interest
+                    time.sleep(0.002)
+                time.sleep(chance.random() * 0.3)
                 killed += process.poll() is None
                 process.send_signal(signal.SIGKILL)
             world.check()
