@@ -6,6 +6,7 @@ import asyncio
 import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import AioDownloadError, HostDownError
@@ -104,9 +105,10 @@ class Dispatcher:
         ):
             schedule.allow(entry, now, allowed[0], min(allowed[1], self._longest_wait))
 
-    def unanswered(self, entry: Entry[Startable]) -> None:
+    def unanswered(self, entry: Entry[Startable], error: AioDownloadError) -> None:
         """The host of ``entry`` has not answered."""
-        self.schedule.unanswered(entry, self._loop.time())
+        self.schedule.unanswered(entry, self._loop.time(), partial(_down, error))
+        self._pump()
 
     def later(self, entry: Entry[Startable], wait: float) -> None:
         """It has said "later" without a time, and the bundle waits for ``wait`` seconds."""
@@ -123,14 +125,7 @@ class Dispatcher:
 
     def gave_up(self, entry: Entry[Startable], error: AioDownloadError) -> None:
         """The bundle of ``entry`` has failed, and the host has not answered it."""
-
-        def reason(seconds: float) -> AioDownloadError:
-            return HostDownError(
-                f"the host has not answered several bundles through all their tries, the last: {error}; "
-                f"it is asked again in {seconds:.0f} s"
-            )
-
-        self.schedule.give_up(entry, self._loop.time(), reason)
+        self.schedule.give_up(entry, self._loop.time(), partial(_down, error))
         self._pump()
 
     def close(self) -> None:
@@ -177,3 +172,11 @@ class Dispatcher:
             entry.item.refuse(error)
         elif not entry.resume.done():
             entry.resume.set_exception(error)
+
+
+def _down(last: AioDownloadError, seconds: float) -> AioDownloadError:
+    """Why the bundles of a host fail that does not answer."""
+    return HostDownError(
+        f"the host has not answered several bundles through all their tries, the last: {last}; "
+        f"it is asked again in {seconds:.0f} s"
+    )

@@ -80,7 +80,7 @@ class Permit(Protocol):
     def answered(self, response: aiohttp.ClientResponse) -> None:
         """The host has answered."""
 
-    def unanswered(self) -> None:
+    def unanswered(self, error: AioDownloadError) -> None:
         """The host has not answered."""
 
     def later(self, wait: float) -> None:
@@ -244,7 +244,7 @@ class Exchanges:
             except TransportError as error:
                 if isinstance(error, (ProtocolError, AddressError)):  # it did answer, or was not asked
                     raise
-                permit.unanswered()
+                permit.unanswered(error)
                 return Failure(error, self._wanted(bundle, error), silent=True)
             permit.answered(response)
             try:

@@ -152,7 +152,7 @@ class _Free:
     def answered(self, response: ClientResponse) -> None:
         """Nobody else asks."""
 
-    def unanswered(self) -> None:
+    def unanswered(self, error: AioDownloadError) -> None:
         """Nobody else asks."""
 
     def later(self, wait: float) -> None:

@@ -108,8 +108,8 @@ class Permissions:
             response = await self._transport.ask(hop)
         except ProtocolError as error:
             raise RobotsError(_NO_ANSWER.format(error), True) from error
-        except TransportError:
-            permit.unanswered()
+        except TransportError as error:
+            permit.unanswered(error)
             raise
         permit.answered(response)
         return response

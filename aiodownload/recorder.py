@@ -16,6 +16,7 @@ from .errors import InvalidURLError
 from .journal import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, Journal, Known, Outcome
 from .redact import redact
 from .storage.disk import Disk
+from .storage.kept import tidy
 from .storage.paths import is_below
 from .storage.placement import is_place_of, state_at
 from .storage.strategy import DownloadStrategy, reads_by_itself
@@ -167,7 +168,10 @@ class Recorder:
             settled = not self._strategy.refresh and known is not None and _is_settled(known, file, self._strategy)
             decisions.append(Decision(Registered(one.key, known), settled, file))
             if settled and known is not None:
-                return DONE if known.state == PUBLISHING else known.state
+                if known.state == PUBLISHING and file is not None:  # killed between the rename and the end
+                    tidy(file.path, self._home)
+                    return DONE
+                return known.state
             return ENLISTED
 
         self._journal.enlist(urls, judge)

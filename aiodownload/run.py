@@ -76,9 +76,9 @@ class _Job(Candidate):
         if self.entry is not None:
             self.run.live.dispatcher.answered(self.entry, response)
 
-    def unanswered(self) -> None:
+    def unanswered(self, error: AioDownloadError) -> None:
         if self.entry is not None:
-            self.run.live.dispatcher.unanswered(self.entry)
+            self.run.live.dispatcher.unanswered(self.entry, error)
 
     def later(self, wait: float) -> None:
         if self.entry is not None:
@@ -129,6 +129,7 @@ class Run:
         self._group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
         live.runs.add(self)
+        live.dispatcher.schedule.expecting += 1
         self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
 
     def __repr__(self) -> str:
@@ -227,7 +228,9 @@ class Run:
         self._end_of_input()
 
     def _end_of_input(self) -> None:
-        self._exhausted = True
+        if not self._exhausted:
+            self._exhausted = True
+            self.live.dispatcher.schedule.expecting -= 1
         self._look_for_end()
 
     def _look_for_end(self) -> None:
@@ -476,6 +479,7 @@ class Run:
             self.live.runs.discard(self)
             self.live.dispatcher.discard(self._owns)
             self._source.close()
+            self._end_of_input()
             for job in tuple(self._jobs):
                 self._drop(job)
             self._admission.close()

@@ -98,7 +98,7 @@ class Entry(Generic[T]):
     :param spacing: seconds that must lie between the previous request start and this one's.
     """
 
-    __slots__ = ("asking", "error", "gone", "host", "item", "origin", "resume", "since", "slot", "spacing", "tried")
+    __slots__ = ("asking", "error", "gone", "host", "item", "origin", "resume", "since", "slot", "spacing", "tries")
 
     def __init__(self, item: T, origin: str = "", spacing: float = 0.0) -> None:
         self.item = item
@@ -108,7 +108,7 @@ class Entry(Generic[T]):
         self.slot: Slot | None = None
         self.asking = False
         self.gone = False
-        self.tried = False
+        self.tries = 0
         self.since = 0.0
         self.error: AioDownloadError | None = None
         self.resume: Any = None  # whom to wake, if it is a further request of one that was started
@@ -122,7 +122,8 @@ class Entry(Generic[T]):
 class Host(Generic[T]):
     """One origin.
 
-    ``active`` counts its requests, ``late`` those of them that take long; ``long`` says that its requests do.
+    ``active`` counts its requests, ``late`` those of them that take long; ``long`` says that its requests do.  One that
+    has answered, and whose requests take no long time, is ``quick``.
 
     :param origin: its name.
     :param limits: of the run.
@@ -135,6 +136,7 @@ class Host(Generic[T]):
         "_spaced",
         "active",
         "alone_until",
+        "aside",
         "asking",
         "closed_until",
         "cool_down",
@@ -151,13 +153,17 @@ class Host(Generic[T]):
         "listed",
         "long",
         "origin",
+        "owed",
         "pace",
         "probe",
+        "probed",
+        "proven",
         "quota",
         "quota_until",
         "rate",
         "sent_away",
         "silent",
+        "silent_at",
         "spacing",
         "wake",
     )
@@ -171,8 +177,10 @@ class Host(Generic[T]):
         self.asking = 0  # of these, those that wait for their answer
         self.late = 0
         self.long = False
+        self.proven = False  # whether it has ever answered
+        self.aside: bool | None = None  # lets quicker ones pass: True as one that takes long, False as a new one
         self.in_turn = False  # whether it stands in line with the other hosts
-        self.counted = False  # whether it counts among those that have something to do, and are quick
+        self.counted = (False, False)  # as what it counts: as one that has work and does not take long; as a quick one
         self.wake = math.inf  # when it is to be looked at again; what says otherwise is out of date
         self.forget_at = math.inf
         self.listed = False  # whether it is listed to be forgotten
@@ -191,6 +199,9 @@ class Host(Generic[T]):
         self.quota_until = NEVER
         self.silent = 0  # tries in a row that got no answer at all
         self.given_up = 0  # bundles in a row that failed so
+        self.silent_at = NEVER  # when the last of them was noticed
+        self.owed = 0  # bundles that are to have their first try before more are given up: perhaps they are answered
+        self.probed = 0  # of these, the ones that were not
         self.sent_away = 0  # answers in a row that asked for too long a wait
         self.probe = PROBE
         self.closed_until = NEVER
@@ -211,6 +222,11 @@ class Host(Generic[T]):
         return self._limit if self.pace is None else min(self._limit, self.pace.window)
 
     @property
+    def quick(self) -> bool:
+        """Whether it has answered, and does not take long."""
+        return self.proven and not self.long
+
+    @property
     def idle(self) -> bool:
         """Whether it has nothing to do."""
         return not (self.active or self._again or self._fresh or self.later)
@@ -222,7 +238,7 @@ class Host(Generic[T]):
 
     def put(self, entry: Entry[T]) -> None:
         """Let ``entry`` be ready: those that were tried before go before the others."""
-        (self._again if entry.tried else self._fresh).append(entry)
+        (self._again if entry.tries else self._fresh).append(entry)
 
     def put_first(self, entry: Entry[T]) -> None:
         """Let it be the next one."""
@@ -230,11 +246,14 @@ class Host(Generic[T]):
 
     def first(self) -> Entry[T]:
         """The entry that is next."""
-        return (self._again or self._fresh)[0]
+        return self._next()[0]
 
     def take(self) -> Entry[T]:
         """Take it out."""
-        return (self._again or self._fresh).popleft()
+        return self._next().popleft()
+
+    def _next(self) -> deque[Entry[T]]:
+        return self._again if self._again and not (self.owed and self._fresh) else self._fresh or self._again
 
     def take_all(self) -> list[Entry[T]]:
         """Take out everything that waits."""
@@ -272,7 +291,7 @@ class Host(Generic[T]):
             self._again.append(heapq.heappop(self.later)[2])
         while self.ready and self.first().gone:
             self.take()
-        if not self.ready or (self.later and not self._again and self.silent >= SUSPECT):
+        if not self.ready or (self.later and not self._again and not self.owed and self.silent >= SUSPECT):
             # One that does not answer is asked by few bundles, until it answers or they give up; the others wait.
             return self.later[0][0] if self.later else None
         return self.next_start(self.first().spacing) if self.active < self.limit else None
@@ -301,7 +320,7 @@ class Host(Generic[T]):
 
     def answered(self, asked: float, now: float, later: bool, told: bool) -> None:
         """There is an answer; it may be one that says "later", and perhaps when."""
-        self.silent = self.given_up = 0
+        self.silent = self.given_up = self.owed = self.probed = 0
         self.probe = PROBE
         if later:
             if self.pace is not None:
@@ -312,9 +331,13 @@ class Host(Generic[T]):
         if self.pace is not None:
             self.pace.answered(asked, now)
 
-    def unanswered(self, asked: float, now: float) -> None:
-        """There is no answer at all."""
+    def unanswered(self, asked: float, now: float, first: bool) -> None:
+        """There is no answer at all, perhaps to the first try of a bundle."""
         self.silent += 1
+        if first and asked >= self.silent_at and self.owed:
+            self.owed -= 1
+            self.probed += 1
+        self.silent_at = now
         if self.pace is not None:
             self.pace.failed(asked, now)
 
@@ -345,11 +368,17 @@ class Host(Generic[T]):
         self.closed_until = max(self.closed_until, now + seconds)
         return True
 
-    def give_up(self, now: float) -> bool:
-        """A bundle has failed after all its tries, and the last had no answer.  Whether it was one too many."""
+    def give_up(self) -> None:
+        """A bundle has failed after all its tries, and the last had no answer."""
         self.given_up += 1
-        if self.given_up < FEW:
+        self.owed += 1
+
+    def is_down(self, now: float) -> bool:
+        """Whether a few bundles have gone through all their tries, and as many others had a first one, unanswered."""
+        if self.given_up < FEW or self.probed < FEW:
             return False
+        self.given_up = self.probed = FEW - 1  # the next such bundle says so again
+        self.owed = 1
         self.closed_until = now + self.probe
         self.probe = min(2 * self.probe, LONGEST_PROBE)
         return True

@@ -9,7 +9,7 @@ __all__ = ["FIELDS", "quota"]
 
 Get = Callable[[str], Iterable[str]]
 
-_INTEGER = re.compile(r"[0-9]{1,12}")
+_INTEGER = re.compile(r"[0-9]{1,15}")
 _MEMBER = re.compile(r"(?:^|[,;])[ \t]*(r|t|remaining|reset)[ \t]*=[ \t]*([0-9]{1,12})(?![0-9.])")
 _MOST = 4096  # characters that are looked at
 _EPOCH = 1_000_000_000  # from here on, a number of seconds is a date and not a duration

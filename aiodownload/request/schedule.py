@@ -16,8 +16,12 @@ __all__ = ["Entry", "Limits", "Schedule"]
 
 T = TypeVar("T")
 
-LATE = 1.0  # seconds after which a request counts as one that takes long
-MOST = 0.75  # of the slots, for hosts whose requests take long, while others have something to do
+LATE = 1.0  # seconds after which a request counts as one that takes long, but never more than
+TIMES = 8  # times what quick ones take, nor less than
+SOON = 0.1  # seconds
+LEAST = 0.2  # of the slots, for each of the three: hosts that are quick, take long, have not answered yet
+EXPECTED = 30.0  # seconds for which quick hosts are expected to come again
+LATELY = 1.0  # seconds, over which the slots are averaged that quick ones use
 
 
 class Schedule(Generic[T]):
@@ -28,8 +32,10 @@ class Schedule(Generic[T]):
     heap, and one that waits for an answer in neither.  So a decision costs the same however many entries wait, and
     the logarithm of the number of hosts that wait for their time.
 
-    A host whose requests take more than a second (it is slow, or dead, or its files are large) shares three quarters
-    of the slots with others like it while quick ones have something to do: they cannot take all.
+    Slots are kept for those that give them back soon.  Hosts whose requests take long, a second or eight times what
+    others take (they are slow, or dead, or have large files), have a fifth of the slots, and more only if nobody else
+    could use them; so have hosts that have not answered yet, each with one request at a time.  Where nobody else has
+    anything to do, they have all.
 
     ``now`` is any clock that does not run backwards, in seconds.
 
@@ -42,15 +48,22 @@ class Schedule(Generic[T]):
         self.active = 0
         self._hosts: dict[str, Host[T]] = {}
         self._line: deque[Host[T]] = deque()  # the hosts that may go now
-        self._aside: deque[Host[T]] = deque()  # of those, the ones that must let quicker ones pass
+        # Of those, the ones that must let quicker ones pass: who have not answered yet, and whose requests take long.
+        self._aside: dict[bool, deque[Host[T]]] = {False: deque(), True: deque()}
         self._timed: list[tuple[float, int, Host[T]]] = []
         self._idle: list[tuple[float, int, Host[T]]] = []
         self._order = itertools.count()
-        self._last_start = float("-inf")
+        self._last_start = -math.inf
         self._young: deque[tuple[float, Slot]] = deque()  # without the entries, which may be gone by then
         self._long_active = 0
-        self._quick = 0  # hosts that are quick and have something ready
-        self._room = max(1, int(limits.concurrent * MOST))
+        self._doubtful_active = 0
+        self._eager = self._quick = 0  # hosts that have something ready and do not take long; and that are quick
+        self._eager_in_line = self._quick_in_line = 0  # of those, the ones that may go now
+        self._late = LATE
+        self.expecting = 0  # runs that have not read all of their input
+        self._quick_at = -math.inf  # when a quick host was last done with a request
+        self._used = 0.0  # slots that quick hosts have lately, on average
+        self._used_at = 0.0
         self._refused: deque[Entry[T]] = deque()
 
     def __repr__(self) -> str:
@@ -100,9 +113,10 @@ class Schedule(Generic[T]):
                 self._step_out(host)
                 self._look_at(host, now)
                 continue
-            if host.long and self._long_active >= self._room and self._quick:
-                line.popleft()
-                self._aside.append(host)
+            if self._must_wait(host):
+                self._step_out(host)
+                host.in_turn = True
+                self._step_aside(host)
                 continue
             entry = host.first()
             if now < self._last_start + entry.spacing and not self.limits.spaced_per_host:
@@ -204,17 +218,22 @@ class Schedule(Generic[T]):
         host = entry.host
         if host is not None:
             self._heard(entry, host)
+            self._class(host, True, host.long)
             suspect = host.silent
             host.answered(entry.since, now, later, told)
             if suspect:
                 self._open(host)
                 self._look_at(host, now)
 
-    def unanswered(self, entry: Entry[T], now: float) -> None:
-        """A request of ``entry`` got no answer at all."""
+    def unanswered(self, entry: Entry[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
+        """A request of ``entry`` got no answer at all.
+
+        :param error: makes the reason why others for its host fail, if they do, of the seconds until the next probe.
+        """
         if entry.host is not None:
             self._heard(entry, entry.host)
-            entry.host.unanswered(entry.since, now)
+            entry.host.unanswered(entry.since, now, entry.tries == 1)
+            self._close_if_down(entry.host, now, error)
 
     def leave_alone(self, entry: Entry[T], now: float, *, told: float, wait: float) -> None:
         """The host of ``entry`` asks to be left alone, all its entries wait; see :meth:`Host.leave_alone`."""
@@ -235,11 +254,11 @@ class Schedule(Generic[T]):
     def give_up(self, entry: Entry[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
         """The bundle of ``entry`` has failed without an answer.  After a few of them their host is closed for a while.
 
-        :param error: makes the reason why the others fail, of the seconds until the next probe.
+        :param error: as in :meth:`unanswered`.
         """
-        host = entry.host
-        if host is not None and host.origin and host.give_up(now):
-            self._close(host, now, error(host.closed_until - now))
+        if entry.host is not None:
+            entry.host.give_up()
+            self._close_if_down(entry.host, now, error)
 
     def close(self, entry: Entry[T], now: float, seconds: float, error: AioDownloadError) -> None:
         """The host of ``entry`` asks for a wait of ``seconds``, which is too long; the third time in a row that it says
@@ -248,6 +267,10 @@ class Schedule(Generic[T]):
         host = entry.host
         if host is not None and host.origin and host.send_away(now, seconds):
             self._close(host, now, error)
+
+    def _close_if_down(self, host: Host[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
+        if host.origin and host.is_down(now):
+            self._close(host, now, error(host.closed_until - now))
 
     def _close(self, host: Host[T], now: float, error: AioDownloadError) -> None:
         host.error = error
@@ -258,7 +281,7 @@ class Schedule(Generic[T]):
 
     def _open(self, host: Host[T]) -> None:
         host.error = None
-        host.closed_until = float("-inf")
+        host.closed_until = -math.inf
 
     def _closed(self, host: Host[T], now: float) -> bool:
         if host.error is None:
@@ -304,7 +327,7 @@ class Schedule(Generic[T]):
                     self._list_idle(host)
             elif when <= now:
                 host.in_turn = True
-                self._line.append(host)
+                self._enter(host)
             elif when != host.wake:
                 host.wake = when
                 heapq.heappush(self._timed, (when, next(self._order), host))
@@ -312,28 +335,77 @@ class Schedule(Generic[T]):
 
     def _step_out(self, host: Host[T]) -> None:
         self._line.popleft()
+        self._eager_in_line -= not host.long
+        self._quick_in_line -= host.quick
         host.in_turn = False
+
+    def _enter(self, host: Host[T]) -> None:
+        self._line.append(host)
+        self._eager_in_line += not host.long
+        self._quick_in_line += host.quick
 
     def _bring_back(self) -> bool:
         """Let one of those that stepped aside stand in line again, if there is room for it."""
-        if not self._aside or (self._long_active >= self._room and self._quick):
+        for long, aside in self._aside.items():
+            while aside and aside[0].aside is not long:  # it stands elsewhere by now
+                aside.popleft()
+            if aside and not self._must_wait(aside[0]):
+                self._return(aside.popleft())
+                return True
+        return False
+
+    def _step_aside(self, host: Host[T]) -> None:
+        host.aside = host.long
+        self._aside[host.long].append(host)
+
+    def _return(self, host: Host[T]) -> None:
+        host.aside = None
+        self._enter(host)
+
+    def _must_wait(self, host: Host[T]) -> bool:
+        """Whether it must let others pass: quicker ones, or, if it has not answered yet, anybody."""
+        if host.quick:
             return False
-        self._line.append(self._aside.popleft())
-        return True
+        if not host.proven and host.active:  # one at a time, until it has answered, where slots are scarce
+            others = len(self._line) - 1 + len(self._aside[True]) + len(self._aside[False])
+            if others >= self.concurrent - self.active:
+                return True
+        slots, least = self.concurrent, max(1.0, self.concurrent * LEAST)
+        # For quick ones, as many as they use, and twice the square root more: so far stray arrivals at random.
+        room = slots - self._used - 2 * math.sqrt(self._used) - 1
+        if host.long:
+            if not self._eager:
+                # Quick ones may be next in the input: let all slots be taken, and nobody reads on to find them.
+                soon = self.expecting and len(self._hosts) > 1 and self._used_at - self._quick_at < EXPECTED
+                return bool(soon) and self._long_active >= slots - int(slots * LEAST)
+            most = least if self._eager_in_line else max(least, room - least)
+            return self._long_active >= most
+        if not self._quick:
+            return False
+        if self._doubtful_active >= slots - least:
+            return True
+        most = least if self._quick_in_line else max(least, room - self._long_active)
+        return self._doubtful_active - self._long_active >= most
 
     def _count(self, host: Host[T]) -> None:
-        """Keep count of the hosts that are quick and have something ready."""
-        counts = host.ready and not host.long
+        """Keep count of the hosts that have something ready and do not take long, and of the quick ones among them."""
+        eager = host.ready and not host.long
+        counts = (eager, eager and host.proven)
         if counts != host.counted:
+            self._eager += counts[0] - host.counted[0]
+            self._quick += counts[1] - host.counted[1]
             host.counted = counts
-            self._quick += 1 if counts else -1
 
     def _start(self, entry: Entry[T], host: Host[T], now: float) -> None:
         entry.slot, entry.since = Slot(host), now
-        entry.asking = entry.tried = True
+        entry.asking = True
+        entry.tries += 1
         self.active += 1
         self._long_active += host.long
+        self._doubtful_active += not host.quick
         self._last_start = now
+        passed, self._used_at = now - self._used_at, now
+        self._used += (self.active - self._doubtful_active - self._used) * min(1.0, passed / LATELY)
         host.started(now, entry.spacing)
         self._young.append((now, entry.slot))
 
@@ -342,11 +414,17 @@ class Schedule(Generic[T]):
         self.active -= 1
         host.active -= 1
         self._long_active -= host.long
+        self._doubtful_active -= not host.quick
         if entry.slot is not None:
             host.late -= entry.slot.late
             entry.slot.held = False
             entry.slot = None
-        self._set_long(host, host.late > 0 or now - entry.since >= LATE)
+        held = now - entry.since
+        if held < self._late:
+            self._quick_at = now
+            self._late += (min(LATE, max(SOON, TIMES * held)) - self._late) / 100
+        self._class(host, host.proven, host.late > 0 or held >= self._late)
+        self._bring_back()
 
     def _heard(self, entry: Entry[T], host: Host[T]) -> None:
         host.asking -= entry.asking
@@ -355,15 +433,27 @@ class Schedule(Generic[T]):
     def _age(self, now: float) -> None:
         """Notice which requests have begun to take long."""
         young = self._young
-        while young and young[0][0] <= now - LATE:
+        while young and young[0][0] <= now - self._late:
             slot = young.popleft()[1]
             if slot.held:
                 slot.late = True
                 slot.host.late += 1
-                self._set_long(slot.host, True)
+                self._class(slot.host, slot.host.proven, True)
 
-    def _set_long(self, host: Host[T], long: bool) -> None:
-        if long != host.long:
-            host.long = long
-            self._long_active += host.active if long else -host.active
-            self._count(host)
+    def _class(self, host: Host[T], proven: bool, long: bool) -> None:
+        """Note what is known of a host now."""
+        if (proven, long) == (host.proven, host.long):
+            return
+        self._long_active += host.active * (long - host.long)
+        before, eager = host.quick, not host.long
+        host.proven, host.long = proven, long
+        self._doubtful_active += host.active * (before - host.quick)
+        if host.in_turn and host.aside is None:
+            self._quick_in_line += host.quick - before
+            self._eager_in_line += (not long) - eager
+        if host.aside is not None:
+            if host.quick:
+                self._return(host)
+            elif host.aside is not long:
+                self._step_aside(host)
+        self._count(host)

@@ -21,7 +21,7 @@ from .owner import TAG, Owner, gone, me
 from .part import Part, PartError, beside, partial_name
 from .record import LONGEST, Ranges, Record, add, dump, parse
 
-__all__ = ["RECORD", "KeptPart", "Origin", "claim", "record_name", "sweep"]
+__all__ = ["RECORD", "KeptPart", "Origin", "claim", "record_name", "sweep", "tidy"]
 
 RECORD = ".part.json"
 _PART = ".part"
@@ -205,16 +205,47 @@ def _claim(folder: Folder, path: str, mode: int, url: str) -> KeptPart | None:
 
 
 def sweep(folder: Folder, names: Iterable[str]) -> None:
-    """Remove partial files that dead processes have left in ``folder`` and no record speaks of.  Blocks.
+    """Remove what dead processes have left in ``folder`` and nobody can go on with.  Blocks.
+
+    These are partial files that no record speaks of, and records that speak of a partial file that is not there.
 
     :param names: what the folder holds.
     """
-    names = list(names)
+    names = set(names)
     left = [name for name in names if (owner := _owner(name)) is not None and gone(owner)]
+    records = {name: _read(folder, name) for name in names if name.endswith(RECORD)}
     if left:
-        records = (_read(folder, name) for name in names if name.endswith(RECORD))
-        spoken_of = {record.part for record in records if record is not None}
+        spoken_of = {record.part for record in records.values() if record is not None}
         _remove(folder, *(name for name in left if name not in spoken_of))
+    _remove(folder, *(name for name, one in records.items() if one is not None and _is_void(folder, name, one)))
+
+
+def tidy(path: str, root: str | None = None) -> None:
+    """Remove the record of ``path`` if it speaks of a partial file that is not there.  Blocks.
+
+    It stays behind where a process was killed just after its file got the final name.
+
+    :param path: the final path (absolute str).
+    :param root: see :func:`claim`.
+    """
+    name = record_name(os.path.basename(path))
+    with contextlib.suppress(OSError), Folder.open(os.path.dirname(path), root) as folder:
+        record = _read(folder, name)
+        if record is not None and _is_void(folder, name, record):
+            _remove(folder, name)
+
+
+def _is_void(folder: Folder, name: str, record: Record) -> bool:
+    """Whether the record called ``name`` speaks of a file that is not there, and nobody works on it."""
+    if not _is_free(record) or beside(name.removeprefix(".").removesuffix(RECORD), RECORD) != name:
+        return False
+    try:
+        folder.state(record.part)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def record_name(name: str) -> str:

@@ -68,9 +68,12 @@ class World:
     def run(self, hosts: Iterable[str], until: float = float("inf")) -> Outcome:
         """Download one URL for each of ``hosts``, in this order."""
         source = iter(hosts)
+        self.schedule.expecting = 1
         self._read(source)
         while self._ahead and self.now < until:
             self._pump(source)
+            if not self._ahead:
+                break
             wake = self.schedule.wake_at(self.now)
             event = self._events[0][0] if self._events else float("inf")
             if wake is not None and wake < event:
@@ -104,6 +107,7 @@ class World:
                     break
             self.outcome.waiting = max(self.outcome.waiting, self._ahead)
             if read < room:
+                self.schedule.expecting = 0
                 break
             if not self.schedule.held_back:
                 break
@@ -148,7 +152,7 @@ class World:
             return
         silent = answer.kind == "silence"
         if silent:
-            schedule.unanswered(entry, now)
+            schedule.unanswered(entry, now, _down)
         else:
             told = answer.retry_after if answer.retry_after <= self.strategy.max_retry_after else 0.0
             schedule.answered(entry, now, later=True, told=told > 0)
@@ -157,7 +161,7 @@ class World:
         if entry.item.attempts >= max(1, self.strategy.max_attempts):
             schedule.release(entry, now)
             if silent:
-                schedule.give_up(entry, now, lambda seconds: HostDownError(f"{seconds}"))
+                schedule.give_up(entry, now, _down)
             self._settle(entry, "failed")
             return
         if answer.retry_after > self.strategy.max_retry_after:
@@ -174,6 +178,10 @@ class World:
     def _settle(self, entry: Entry[AioDownloadBundle], kind: str) -> None:
         self.outcome.kinds[kind] += 1
         self._ahead -= 1
+
+
+def _down(seconds: float) -> HostDownError:
+    return HostDownError(f"down for {seconds} s")
 
 
 def turns(counts: Mapping[str, int], seed: int = 1) -> list[str]:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import shake_128
 from pathlib import Path
@@ -31,14 +32,13 @@ import aiodownload
 from aiodownload.storage import folder, kept, part
 
 class Fatal:
-    # Kills the process before or after its n-th system call that touches a file.
-    left = int(sys.argv[4])
+    # Kills the process before or after its n-th system call of one kind that touches a file.
+    kind, _, left = sys.argv[4].partition(":")
+    left = int(left or 0)
     after = sys.argv[5] == "after"
     def __getattr__(self, name):
         value = getattr(os, name)
-        if name not in (
-            "open", "write", "writev", "fstat", "fchmod", "close", "replace", "unlink", "mkdir", "ftruncate"
-        ):
+        if name != Fatal.kind:
             return value
         def call(*args, **named):
             Fatal.left -= 1
@@ -58,6 +58,11 @@ download = aiodownload.AioDownload(None, strategy, asking, journal=sys.argv[3] o
 bundles = aiodownload.swarm(sys.argv[2].split(), download)
 sys.exit(not all(bundle.ok for bundle in bundles))
 """
+
+
+CALLS = ("open", "write", "writev", "fstat", "fchmod", "close", "replace", "unlink", "mkdir", "ftruncate")
+"""The kinds of system calls that touch a file."""
+WHEN = ("before", "after")
 
 
 def throttled(body: bytes, first: int) -> Script:
@@ -106,10 +111,10 @@ class World:
             return ranged(body, headers={"ETag": None, "Accept-Ranges": None})
         return throttled(body, first) if len(body) > self.fast else ranged(body)
 
-    def start(self, fatal: int = 0, when: str = "before") -> subprocess.Popen[bytes]:
+    def start(self, fatal: str = "", when: str = "before") -> subprocess.Popen[bytes]:
         urls = " ".join(self.server.url(f"/{name}") for name in self.objects)
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.home), urls, self.journal, str(fatal), when],
+            [sys.executable, "-c", PROGRAM, str(self.home), urls, self.journal, fatal, when],
             stderr=subprocess.DEVNULL,
         )
 
@@ -168,9 +173,8 @@ def test_killed_at_random(count: int, server: FaultServer, tmp_path: Path) -> No
         for _ in range(chance.choice((1, 1, 2, 3))):  # the kill may also hit a resume
             asked = len(server.requests)
             with world.start() as process:
-                while (
-                    len(server.requests) == asked and process.poll() is None
-                ):  # it starts: that is no moment of interest
+                # While it starts is no moment of interest.
+                while len(server.requests) == asked and process.poll() is None:
                     time.sleep(0.002)
                 time.sleep(chance.random() * 0.3)
                 killed += process.poll() is None
@@ -187,34 +191,44 @@ def test_killed_at_random(count: int, server: FaultServer, tmp_path: Path) -> No
     assert killed
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", ["small", "large", "resumed"])
+EACH = [(kind, book, when) for kind in ("small", "large", "resumed") for book in (False, True) for when in WHEN]
+A_FEW = [("small", False, "after"), ("resumed", False, "before"), ("large", True, "after")]
+
+
 @pytest.mark.parametrize(
-    "stride", [67, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["some", "every"]
+    ("every", "kind", "book", "when"),
+    [
+        *((False, *one) for one in A_FEW),
+        *(pytest.param(True, *one, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]) for one in EACH),
+    ],
 )
-def test_killed_at_each_call(stride: int, kind: str, when: str, server: FaultServer, tmp_path: Path) -> None:
+def test_killed_at_each_call(
+    every: bool, kind: str, book: bool, when: str, server: FaultServer, tmp_path: Path
+) -> None:
     """P1: SIGKILL before and after each system call on a file, of a fresh download and of an interrupted resume."""
     body = shake_128(kind.encode()).digest(900 if kind == "small" else 9 * MIB)
-    step, points = 1, 0
-    while True:
-        world = World(server, tmp_path / f"{step}", "", {"e": body}, {"e": b"old"})
-        if kind == "resumed":
-            server.on("/e", ranged(body, cut=5 * MIB))
-            with world.start() as process:
-                assert process.wait(60) == 1
-            assert world.held()["e"] >= 4 * MIB
-        server.on("/e", each_path(world.answer))
-        with world.start(step, when) as process:
-            code = process.wait(60)
-        world.check()
-        world.finish()
-        if code != -signal.SIGKILL:
-            assert code == 0
-            break
-        points += 1
-        step += stride
-    print(f"\n{kind}: killed {when} {points} system calls; 0 violations")
-    assert points >= (10 if stride == 1 else 1)
+    points: Counter[str] = Counter()
+    for call in CALLS if every else ("replace",):
+        for step in range(1, 1000, 1 if every else 2):
+            journal = str(tmp_path / f"{call}{step}.db") if book else ""
+            world = World(server, tmp_path / f"{call}{step}", journal, {"e": body}, {"e": b"old"})
+            if kind == "resumed":
+                server.on("/e", ranged(body, cut=5 * MIB))
+                with world.start() as process:
+                    assert process.wait(60) == 1
+                assert world.held()["e"] >= 4 * MIB
+            server.on("/e", each_path(world.answer))
+            with world.start(f"{call}:{step}", when) as process:
+                code = process.wait(60)
+            world.check()
+            world.finish()
+            if code != -signal.SIGKILL:
+                assert code == 0
+                break
+            points[call] += 1
+    told = ", ".join(f"{count} {call}" for call, count in points.items())
+    print(f"\n{kind}{' with a journal' if book else ''}: killed {when} {told}; 0 violations")
+    assert points["replace"]
 
 
 def publishers(parent: int) -> list[int]:

@@ -15,7 +15,7 @@ import pytest
 
 from aiodownload.storage import kept, owner
 from aiodownload.storage.folder import Folder
-from aiodownload.storage.kept import KeptPart, Origin, claim, record_name, sweep
+from aiodownload.storage.kept import KeptPart, Origin, claim, record_name, sweep, tidy
 from aiodownload.storage.owner import Owner, me
 from aiodownload.storage.part import PartError, partial_name
 from aiodownload.storage.record import Record, dump, parse
@@ -345,6 +345,34 @@ def test_sweep(tmp_path: Path) -> None:
     with Folder.open(str(tmp_path)) as folder:
         sweep(folder, names(tmp_path))
     assert names(tmp_path) == sorted([*stay, renamed, record_name("kept.bin")])
+
+
+def test_a_record_without_a_partial_file_goes(tmp_path: Path) -> None:
+    """It is left where a process was killed just after its file got the name; not so one that somebody works on."""
+    free, busy, lying = (tmp_path / name for name in ("free", "busy", "lying"))
+    for target in (free, lying):
+        begun(target).release()
+        (tmp_path / record_of(target).part).unlink()
+    rewrite(free, owner=DEAD)
+    part = begun(busy)
+    (tmp_path / record_of(busy).part).unlink()
+    with Folder.open(str(tmp_path)) as folder:
+        folder.rename(record_name("lying"), ".other.json")  # it has another name than a record has
+        sweep(folder, names(tmp_path))
+    assert names(tmp_path) == sorted([record_name("busy"), ".other.json"])
+    part.discard()
+
+
+def test_tidy(tmp_path: Path) -> None:
+    """The same for one path; a record that can be gone on with stays."""
+    gone, kept = tmp_path / "gone", tmp_path / "kept"
+    begun(gone).release()
+    (tmp_path / record_of(gone).part).unlink()
+    begun(kept).release()
+    for target in (gone, kept, tmp_path / "nothing", tmp_path / "no" / "folder"):
+        tidy(str(target), str(tmp_path))
+    assert record_name("gone") not in names(tmp_path)
+    assert record_name("kept") in names(tmp_path)
 
 
 DYING = """
