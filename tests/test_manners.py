@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
 import pytest
 from conftest import Quick
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from servers import (
     Connection,
     FaultServer,
@@ -127,6 +130,39 @@ def test_the_rate_is_kept(server: FaultServer, other_server: FaultServer, quick:
     assert times[-1] - times[0] >= 39 / 50 - 0.02
     for begin in times:
         assert sum(begin <= one < begin + 0.5 for one in times) <= 27
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.one_of(st.none(), st.integers(40, 200)),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 12)), min_size=10, max_size=60),
+)
+def test_no_server_ever_sees_more_than_its_limits(
+    concurrent: int, per_host: int, rate: int | None, work: list[tuple[int, int, int]]
+) -> None:
+    """Any mixture of files, redirects (to the same and to other hosts), refusals and broken connections, as the servers
+    see it: never more at once, and in no window more starts.
+    """
+    with ExitStack() as stack:
+        servers = [stack.enter_context(FaultServer()) for _ in range(3)]
+        home = stack.enter_context(TemporaryDirectory())
+        asked = []
+        for number, (host, kind, milliseconds) in enumerate(work):
+            other = servers[milliseconds % 3].on(f"/to{number}", busy(milliseconds / 1000))
+            script = (ok(b"x"), redirect(other), status(500), drop())[kind]
+            asked.append(servers[host].on(f"/{number}", busy(milliseconds / 1000, script), ok(b"x")))
+        strategy = Quick(2, concurrent=concurrent, per_host=per_host, rate=rate, timeout=10)
+        aiodownload.swarm(asked, AioDownload(None, DownloadStrategy(home=home), strategy))
+        for server in servers:
+            assert server.most_active <= min(per_host, concurrent)
+            times = [request.at for request in server.requests]
+            for at, begin in enumerate(times) if rate is not None else ():
+                # aiohttp asks a second time by itself where a connection that was kept open closes without an answer.
+                again = sum(kind == 3 for _, kind, _ in work)
+                inside = sum(one < begin + 0.25 for one in times[at:])
+                assert inside <= rate * 0.27 + 2 + again
 
 
 def test_lenient_is_as_it_was(server: FaultServer, other_server: FaultServer, home: Any) -> None:

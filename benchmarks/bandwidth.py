@@ -1,0 +1,57 @@
+"""How exactly a bandwidth is kept: so many bytes in one stream, and in fifty, against the time that they must take.
+
+python benchmarks/bandwidth.py --bandwidth 5000000 --seconds 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from servers import FaultServer, ok  # noqa: E402
+
+import aiodownload  # noqa: E402
+
+
+async def measured(urls: list[str], bandwidth: float) -> float:
+    """Seconds that all of them take."""
+    home = tempfile.mkdtemp(dir="/dev/shm")
+    strategy = aiodownload.RequestStrategy(concurrent=len(urls), bandwidth=bandwidth)
+    try:
+        async with aiodownload.AioDownload(None, aiodownload.DownloadStrategy(home=home), strategy) as download:
+            began = time.perf_counter()
+            bundles = await download.swarm(urls)
+            took = time.perf_counter() - began
+        if not all(bundle.ok for bundle in bundles):
+            raise SystemExit("a file failed")
+        return took
+    finally:
+        shutil.rmtree(home)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--bandwidth", type=float, default=5e6, help="bytes per second")
+    parser.add_argument("--seconds", type=float, default=10)
+    chosen = parser.parse_args()
+    for streams in (1, 50):
+        with FaultServer() as server:
+            size = int(chosen.bandwidth * chosen.seconds / streams)
+            server.default = ok(b"x" * size)
+            took = asyncio.run(measured([server.url(f"/{n}") for n in range(streams)], chosen.bandwidth))
+        rate = size * streams / took
+        print(
+            f"{streams:2} streams: {rate / 1e6:.3f} MB/s of {chosen.bandwidth / 1e6:g}, {100 * rate / chosen.bandwidth - 100:+.2f} %"
+        )
+
+
+if __name__ == "__main__":
+    main()
