@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Bandwidth", "Rate"]
 
 LATE = 0.005  # seconds that a start may be late (a timer is, by a millisecond or so) without delaying all that follow
-BURST = 0.05  # seconds' worth of bytes that may come at once
+BURST = 0.15  # seconds' worth of bytes that may be made up for, when they come late: 1.5 % of ten seconds
 
 
 class Rate:
@@ -47,9 +47,10 @@ class Bandwidth:
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
-        self._paid = float("-inf")  # when everything taken so far is paid for
+        self._paid: float | None = None  # when everything taken so far is paid for
 
     def take(self, count: int, now: float) -> float:
         """Count ``count`` bytes that have come; return the seconds to wait before taking more."""
-        self._paid = max(self._paid, now - BURST) + count / self.per_second
+        paid = now if self._paid is None else max(self._paid, now - BURST)
+        self._paid = paid + count / self.per_second
         return max(0.0, self._paid - now)
