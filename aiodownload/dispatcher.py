@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from multidict import istr
+
 from .errors import AioDownloadError, HostDownError
 from .request.quota import FIELDS, quota
 from .request.retry_after import LATER, retry_after
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
 __all__ = ["Dispatcher", "Startable"]
+
+_RETRY_AFTER = istr("Retry-After")
+_LIMIT, _REMAINING, _X_REMAINING, _X_RATE_REMAINING = (istr(name) for name in FIELDS)
 
 
 class Startable(Protocol):
@@ -91,19 +96,18 @@ class Dispatcher:
         """The host of ``entry`` has answered; its answer may say something about later ones."""
         now, headers, schedule = self._loop.time(), response.headers, self.schedule
         told = 0.0
-        if "Retry-After" in headers:
-            told = retry_after(headers.getall("Retry-After"), time.time())
+        if _RETRY_AFTER in headers:
+            told = retry_after(headers.getall(_RETRY_AFTER), time.time())
         if told > self._longest_wait:
             told = 0.0  # whether the host is closed for it, its status says
         later = response.status in LATER
         schedule.answered(entry, now, later=later, told=told > 0)
         if told:
             schedule.leave_alone(entry, now, told=told, wait=0.0)
-        if (
-            any(name in headers for name in FIELDS)
-            and (allowed := quota(headers, headers.getall, time.time())) is not None
-        ):
-            schedule.allow(entry, now, allowed[0], min(allowed[1], self._longest_wait))
+        if _LIMIT in headers or _REMAINING in headers or _X_REMAINING in headers or _X_RATE_REMAINING in headers:
+            allowed = quota(headers, headers.getall, time.time())
+            if allowed is not None:
+                schedule.allow(entry, now, allowed[0], min(allowed[1], self._longest_wait))
 
     def unanswered(self, entry: Entry[Startable], error: AioDownloadError) -> None:
         """The host of ``entry`` has not answered."""

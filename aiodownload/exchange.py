@@ -190,7 +190,7 @@ class Exchanges:
         return failure
 
     async def _ask(self, bundle: AioDownloadBundle, permit: Permit, url: URL) -> Result:
-        while (held := await self._held(bundle)) is not None:
+        while bundle._kept and (held := await self._held(bundle)) is not None:
             keep = True
             try:
                 outcome = await self._exchange(bundle, permit, url, held)
@@ -215,9 +215,9 @@ class Exchanges:
 
     async def _held(self, bundle: AioDownloadBundle) -> PartialFile | None:
         """What an earlier try has left, to go on with."""
-        if not bundle._kept or not self._goes_on or bundle.params:
-            return None
         bundle._kept = False
+        if not self._goes_on or bundle.params:
+            return None
         return await self._workspace.take_up(bundle.file_path or "", str(bundle._parse()))
 
     async def _exchange(
@@ -233,7 +233,7 @@ class Exchanges:
             asked = Asked(held.size, None, origin.validator, origin.total)
             # And no If-None-Match: a 304 would be an answer about the whole.
             hop = hop._replace(terms={"Range": f"bytes={held.size}-", "If-Range": origin.validator})
-        elif terms := _condition(bundle, url):
+        elif bundle._condition is not None and (terms := _condition(bundle, url)):
             asked, hop = Asked(condition=True), hop._replace(terms=terms)
         trail: Trail | None = None
         while True:
@@ -355,7 +355,7 @@ class Exchanges:
                 validator=validator if self._goes_on else None,
                 held=held,
                 part=part,
-                own=plan.url == bundle._parse(),
+                own=not bundle.mirrors or plan.url == bundle._parse(),
                 flow=flow,
             )
             if self._override:
@@ -416,8 +416,8 @@ def _head(response: aiohttp.ClientResponse) -> Head:
 
 def _condition(bundle: AioDownloadBundle, url: URL) -> dict[str, str]:
     """The fields that ask for a file only if it is another than the one that is there (RFC 9110 section 13.1)."""
-    file: Publication | None = bundle._condition
-    if file is None or bundle.params or url != bundle._parse() or not is_place_of(file.path, bundle.file_path or ""):
+    file: Publication = bundle._condition
+    if bundle.params or url != bundle._parse() or not is_place_of(file.path, bundle.file_path or ""):
         return {}
     terms = {}
     if file.etag is not None:

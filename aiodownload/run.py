@@ -292,7 +292,11 @@ class Run:
     async def _work(self, job: _Job, entry: Entry[Startable]) -> None:
         """One worker: make a try, then rest until there is another to make."""
         while True:
-            await self._loudly(job, self._try(job, entry))
+            try:
+                await self._try(job, entry)
+            except asyncio.CancelledError as error:
+                self._cancelled(job, error)
+                raise
             rest: asyncio.Future[tuple[_Job, Entry[Startable]]] = asyncio.get_running_loop().create_future()
             self._resting.append(rest)
             del job, entry
@@ -305,18 +309,28 @@ class Run:
         job.state = state
 
     async def _loudly(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
-        """Do ``work``; a CancelledError that nobody asked this task for is a bug in a hook, and would go unnoticed."""
+        """Do ``work``; see :meth:`_cancelled`."""
         try:
             await work
         except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
+            self._cancelled(job, error)
+            raise
+
+    def _cancelled(self, job: _Job, error: asyncio.CancelledError) -> None:
+        """A CancelledError that nobody asked this task for is a bug in a hook, and would go unnoticed.
+
+        :raises StrategyError: if it is one.
+        """
+        if not _is_cancelled():
             raise StrategyError(job.bundle, "a hook", "it raised CancelledError") from error
 
     async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
         bundle = job.bundle
         try:
-            verdict = await self._tried(job)
+            if self.live.request.deadline is None:
+                verdict = await self.live.attempts.one(bundle, job)
+            else:
+                verdict = await self._in_time(job, self.live.request.deadline)
         finally:
             job.free()
         if isinstance(verdict, Again):
@@ -333,11 +347,8 @@ class Run:
         bundle.elapsed = asyncio.get_running_loop().time() - job.began
         await self._finish(job)
 
-    async def _tried(self, job: _Job) -> Verdict:
-        """One try, within the deadline if there is one."""
-        deadline = self.live.request.deadline
-        if deadline is None:
-            return await self.live.attempts.one(job.bundle, job)
+    async def _in_time(self, job: _Job, deadline: float) -> Verdict:
+        """One try, within the deadline."""
         end = job.began + deadline
         try:
             async with asyncio.timeout_at(end) as limit:

@@ -133,6 +133,7 @@ class Host(Generic[T]):
         "_again",
         "_fresh",
         "_limit",
+        "_plain",
         "_spaced",
         "active",
         "alone_until",
@@ -189,6 +190,7 @@ class Host(Generic[T]):
         self._spaced = known and limits.spaced_per_host
         self.rate = Rate(limits.rate) if known and limits.rate is not None else None
         self.pace = limits.pace() if known and limits.pace is not None else None
+        self._plain = not self._spaced and self.rate is None and self.pace is None
         self.delay = 0.0  # seconds between starts that its robots.txt asks for
         self.last_start = NEVER
         self.spacing = 0.0  # of what started last
@@ -273,6 +275,8 @@ class Host(Generic[T]):
     def next_start(self, spacing: float) -> float:
         """When a request may start, as far as it is a matter of time."""
         start = self.alone_until
+        if self._plain and self.quota is None:
+            return start
         if self._spaced and self.last_start + spacing > start:
             start = self.last_start + spacing
         if self.delay and self.last_start + self.delay > start:
@@ -310,6 +314,11 @@ class Host(Generic[T]):
             self.quota -= 1
             if now >= self.quota_until:
                 self.quota = None
+
+    def slow_down(self, delay: float) -> None:
+        """Let so many seconds lie between starts."""
+        self.delay = delay
+        self._plain = False
 
     def memory(self, now: float) -> float:
         """Until when it must be remembered, though it has nothing to do."""

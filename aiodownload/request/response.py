@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 LARGEST = 2**63 - 1  # what a file can hold; a larger number is no position and no length
+_FEW_DIGITS = 18  # so few that they are below it
 _DIGITS = 19  # of LARGEST: int() never sees more, since it is slow with many digits and raises beyond 4300
 _SHOWN = 60  # characters of a field that a reason repeats
 _OWS = " \t"  # RFC 9110 section 5.6.3; str.strip() alone would take more than that
@@ -185,11 +186,13 @@ def parse_content_range(value: str) -> SentRange | UnsatisfiedRange | None:
     return SentRange(first, last, total)
 
 
-def strong_etag(values: Iterable[str]) -> str | None:
+def strong_etag(values: Collection[str]) -> str | None:
     """Return the strong ETag that all ETag fields agree on, quotes included, or None (RFC 9110 section 8.8.3).
 
     None for no field, a weak tag (``W/"x"``), an illegal one (no quotes, a space in it), and fields that differ.
     """
+    if not values:
+        return None
     tags = {value.strip(_OWS) for value in values}
     tag = tags.pop() if len(tags) == 1 else ""
     return tag if _STRONG_ETAG.fullmatch(tag) else None
@@ -206,7 +209,7 @@ def _is_chunked(transfer_encoding: Iterable[str]) -> bool | None:
 
 
 def _whole(head: Head) -> Whole | Refuse:
-    if _is_chunked(head.transfer_encoding) is None:
+    if head.transfer_encoding and _is_chunked(head.transfer_encoding) is None:
         return Refuse(f"Transfer-Encoding {_shown(head.transfer_encoding)} is not understood")
     # Transfer-Encoding overrides Content-Length (RFC 9112 section 6.3).
     if head.transfer_encoding or not head.content_length:
@@ -296,8 +299,10 @@ def _refuse(status: int) -> Refuse:
     return Refuse(_REASONS.get(status, f"status {status} carries no file"))
 
 
-def _declared_length(values: Iterable[str]) -> int | None:
+def _declared_length(values: Sequence[str]) -> int | None:
     """Return the one length that all Content-Length fields agree on, or None (RFC 9110 section 8.6)."""
+    if len(values) == 1 and len(values[0]) < _FEW_DIGITS and values[0].isascii() and values[0].isdigit():
+        return int(values[0])  # nearly always
     texts = {text.strip(_OWS) for value in values for text in value.split(",")}
     if not all(_NUMBER.fullmatch(text) for text in texts):
         return None

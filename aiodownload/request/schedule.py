@@ -249,7 +249,7 @@ class Schedule(Generic[T]):
     def slow_down(self, entry: Entry[T], delay: float) -> None:
         """Let at least ``delay`` seconds lie between the starts for the host of ``entry``, as its robots.txt asks."""
         if entry.host is not None:
-            entry.host.delay = delay
+            entry.host.slow_down(delay)
 
     def give_up(self, entry: Entry[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
         """The bundle of ``entry`` has failed without an answer.  After a few of them their host is closed for a while.
