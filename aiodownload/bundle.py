@@ -6,6 +6,7 @@ import enum
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -241,6 +242,7 @@ def _checked_url(url: URL, text: str) -> URL:
     return url.with_fragment(None) if url.raw_fragment else url
 
 
+@lru_cache(1024)
 def is_host(host: str | None) -> bool:
     """Whether ``host`` (as yarl gives it) can be a host name or an address: RFC 1035 section 2.3.4, RFC 3986."""
     if not host or len(host) > 253 or _BAD_HOST.search(host):

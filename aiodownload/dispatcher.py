@@ -143,12 +143,14 @@ class Dispatcher:
             return
         self._pumping = True
         try:
+            schedule = self.schedule
             while True:
                 now = self._loop.time()
-                entry = self.schedule.refused()
-                if entry is not None:
-                    self._refuse(entry)
-                elif (entry := self.schedule.next(now)) is not None:
+                if schedule.refusals:
+                    entry = schedule.refused()
+                    if entry is not None:
+                        self._refuse(entry)
+                elif (entry := schedule.next(now)) is not None:
                     self._start(entry)
                 else:
                     break

@@ -195,16 +195,14 @@ class Run:
         ahead = self._read - self._consumed
         room = LOOK_AHEAD * concurrent - ahead
         # In portions, so that several bundles share a trip to the disk.
-        if room >= concurrent or (room > 0 and not self._ready):
+        if room >= concurrent:
             return room
         waiting = len(self._jobs) - self._active
-        if schedule.held_back and ahead - waiting < LOOK_AHEAD * concurrent:
+        if room > 0 and waiting == self._waiting:  # none is ready
+            return room
+        if schedule.active < concurrent and schedule.held_back and ahead - waiting < LOOK_AHEAD * concurrent:
             return min(schedule.concurrent - schedule.active, FARTHEST - ahead)
         return 0
-
-    @property
-    def _ready(self) -> int:
-        return len(self._jobs) - self._active - self._waiting
 
     async def _read_all(self) -> None:
         while True:

@@ -122,8 +122,7 @@ class Entry(Generic[T]):
 class Host(Generic[T]):
     """One origin.
 
-    ``active`` counts its requests, ``late`` those of them that take long; ``long`` says that its requests do.  One that
-    has answered, and whose requests take no long time, is ``quick``.
+    ``active`` counts its requests, ``late`` those of them that take long; ``long`` says that its requests do.
 
     :param origin: its name.
     :param limits: of the run.
@@ -159,6 +158,7 @@ class Host(Generic[T]):
         "probe",
         "probed",
         "proven",
+        "quick",
         "quota",
         "quota_until",
         "rate",
@@ -179,6 +179,7 @@ class Host(Generic[T]):
         self.late = 0
         self.long = False
         self.proven = False  # whether it has ever answered
+        self.quick = False  # whether it has, and does not take long
         self.aside: bool | None = None  # lets quicker ones pass: True as one that takes long, False as a new one
         self.in_turn = False  # whether it stands in line with the other hosts
         self.counted = (False, False)  # as what it counts: as one that has work and does not take long; as a quick one
@@ -224,11 +225,6 @@ class Host(Generic[T]):
         return self._limit if self.pace is None else min(self._limit, self.pace.window)
 
     @property
-    def quick(self) -> bool:
-        """Whether it has answered, and does not take long."""
-        return self.proven and not self.long
-
-    @property
     def idle(self) -> bool:
         """Whether it has nothing to do."""
         return not (self.active or self._again or self._fresh or self.later)
@@ -246,16 +242,17 @@ class Host(Generic[T]):
         """Let it be the next one."""
         self._again.appendleft(entry)
 
+    def _queue(self) -> deque[Entry[T]]:
+        """Whose first entry is next: what was tried before goes first, but for bundles that are owed a try."""
+        return self._again if self._again and not (self.owed and self._fresh) else self._fresh or self._again
+
     def first(self) -> Entry[T]:
         """The entry that is next."""
-        return self._next()[0]
+        return self._queue()[0]
 
     def take(self) -> Entry[T]:
         """Take it out."""
-        return self._next().popleft()
-
-    def _next(self) -> deque[Entry[T]]:
-        return self._again if self._again and not (self.owed and self._fresh) else self._fresh or self._again
+        return self._queue().popleft()
 
     def take_all(self) -> list[Entry[T]]:
         """Take out everything that waits."""
@@ -275,8 +272,6 @@ class Host(Generic[T]):
     def next_start(self, spacing: float) -> float:
         """When a request may start, as far as it is a matter of time."""
         start = self.alone_until
-        if self._plain and self.quota is None:
-            return start
         if self._spaced and self.last_start + spacing > start:
             start = self.last_start + spacing
         if self.delay and self.last_start + self.delay > start:
@@ -291,14 +286,19 @@ class Host(Generic[T]):
 
     def may_start(self, now: float) -> float | None:
         """When its first entry may start; None if that takes another event than the passing of time."""
-        while self.later and self.later[0][0] <= now:
-            self._again.append(heapq.heappop(self.later)[2])
-        while self.ready and self.first().gone:
-            self.take()
-        if not self.ready or (self.later and not self._again and not self.owed and self.silent >= SUSPECT):
+        later = self.later
+        while later and later[0][0] <= now:
+            self._again.append(heapq.heappop(later)[2])
+        queue = self._queue()
+        while queue and queue[0].gone:
+            queue.popleft()
+            queue = self._queue()
+        if not queue or (later and not self._again and not self.owed and self.silent >= SUSPECT):
             # One that does not answer is asked by few bundles, until it answers or they give up; the others wait.
-            return self.later[0][0] if self.later else None
-        return self.next_start(self.first().spacing) if self.active < self.limit else None
+            return later[0][0] if later else None
+        if self.active >= (self._limit if self._plain and self.silent < SUSPECT else self.limit):
+            return None
+        return self.alone_until if self._plain and self.quota is None else self.next_start(queue[0].spacing)
 
     def started(self, now: float, spacing: float) -> None:
         """Count a request that starts."""

@@ -64,7 +64,7 @@ class Schedule(Generic[T]):
         self._quick_at = -math.inf  # when a quick host was last done with a request
         self._used = 0.0  # slots that quick hosts have lately, on average
         self._used_at = 0.0
-        self._refused: deque[Entry[T]] = deque()
+        self.refusals: deque[Entry[T]] = deque()
 
     def __repr__(self) -> str:
         return f"<Schedule active={self.active}/{self.concurrent} hosts={len(self._hosts)} in line={len(self._line)}>"
@@ -86,7 +86,7 @@ class Schedule(Generic[T]):
         entry.gone = False
         if self._closed(host, now):
             entry.error = host.error
-            self._refused.append(entry)
+            self.refusals.append(entry)
             self._look_at(host, now)
             return
         if delay > 0:
@@ -104,7 +104,8 @@ class Schedule(Generic[T]):
                 self._look_at(host, now)
         if self.active >= self.concurrent:
             return None
-        self._age(now)
+        if self._young and self._young[0][0] <= now - self._late:
+            self._age(now)
         line = self._line
         while line or self._bring_back():
             host = line[0]
@@ -113,7 +114,7 @@ class Schedule(Generic[T]):
                 self._step_out(host)
                 self._look_at(host, now)
                 continue
-            if self._must_wait(host):
+            if not host.quick and self._must_wait(host):
                 self._step_out(host)
                 host.in_turn = True
                 self._step_aside(host)
@@ -129,16 +130,16 @@ class Schedule(Generic[T]):
         return None
 
     def refused(self) -> Entry[T] | None:
-        """Return an entry whose host is not asked for now (``entry.error`` says why), or None."""
-        while self._refused:
-            entry = self._refused.popleft()
+        """Return one of the ``refusals``, an entry whose host is not asked for now (``error`` says why), or None."""
+        while self.refusals:
+            entry = self.refusals.popleft()
             if not entry.gone:
                 return entry
         return None
 
     def wake_at(self, now: float) -> float | None:
         """Return when ``next`` may have an entry although nothing else happens, or None if never."""
-        if self._refused:
+        if self.refusals:
             return now
         if self.active >= self.concurrent:
             return None
@@ -173,7 +174,7 @@ class Schedule(Generic[T]):
         entry.host = host
         if self._closed(host, now):
             entry.error = host.error
-            self._refused.append(entry)
+            self.refusals.append(entry)
             granted = False
         elif (
             self.active < self.concurrent
@@ -205,7 +206,7 @@ class Schedule(Generic[T]):
         for host in self._hosts.values():
             host.discard(lambda entry: entry.resume is None and unwanted(entry.item))
             self._count(host)
-        self._refused = deque(entry for entry in self._refused if entry.resume is not None or not unwanted(entry.item))
+        self.refusals = deque(entry for entry in self.refusals if entry.resume is not None or not unwanted(entry.item))
 
     # What is heard of the hosts.
 
@@ -218,7 +219,8 @@ class Schedule(Generic[T]):
         host = entry.host
         if host is not None:
             self._heard(entry, host)
-            self._class(host, True, host.long)
+            if not host.proven:
+                self._class(host, True, host.long)
             suspect = host.silent
             host.answered(entry.since, now, later, told)
             if suspect:
@@ -276,7 +278,7 @@ class Schedule(Generic[T]):
         host.error = error
         for entry in host.take_all():
             entry.error = error
-            self._refused.append(entry)
+            self.refusals.append(entry)
         self._look_at(host, now)
 
     def _open(self, host: Host[T]) -> None:
@@ -364,8 +366,6 @@ class Schedule(Generic[T]):
 
     def _must_wait(self, host: Host[T]) -> bool:
         """Whether it must let others pass: quicker ones, or, if it has not answered yet, anybody."""
-        if host.quick:
-            return False
         if not host.proven and host.active:  # one at a time, until it has answered, where slots are scarce
             others = len(self._line) - 1 + len(self._aside[True]) + len(self._aside[False])
             if others >= self.concurrent - self.active:
@@ -389,7 +389,7 @@ class Schedule(Generic[T]):
 
     def _count(self, host: Host[T]) -> None:
         """Keep count of the hosts that have something ready and do not take long, and of the quick ones among them."""
-        eager = host.ready and not host.long
+        eager = not host.long and host.ready
         counts = (eager, eager and host.proven)
         if counts != host.counted:
             self._eager += counts[0] - host.counted[0]
@@ -410,7 +410,8 @@ class Schedule(Generic[T]):
         self._young.append((now, entry.slot))
 
     def _give_back(self, entry: Entry[T], host: Host[T], now: float) -> None:
-        self._heard(entry, host)
+        if entry.asking:
+            self._heard(entry, host)
         self.active -= 1
         host.active -= 1
         self._long_active -= host.long
@@ -423,8 +424,11 @@ class Schedule(Generic[T]):
         if held < self._late:
             self._quick_at = now
             self._late += (min(LATE, max(SOON, TIMES * held)) - self._late) / 100
-        self._class(host, host.proven, host.late > 0 or held >= self._late)
-        self._bring_back()
+        long = host.late > 0 or held >= self._late
+        if long != host.long:
+            self._class(host, host.proven, long)
+        if self._aside[False] or self._aside[True]:
+            self._bring_back()
 
     def _heard(self, entry: Entry[T], host: Host[T]) -> None:
         host.asking -= entry.asking
@@ -446,7 +450,7 @@ class Schedule(Generic[T]):
             return
         self._long_active += host.active * (long - host.long)
         before, eager = host.quick, not host.long
-        host.proven, host.long = proven, long
+        host.proven, host.long, host.quick = proven, long, proven and not long
         self._doubtful_active += host.active * (before - host.quick)
         if host.in_turn and host.aside is None:
             self._quick_in_line += host.quick - before

@@ -321,7 +321,7 @@ def test_few_bundles_go_through_their_tries() -> None:
 def until_refused(schedule: Schedule[str], now: float) -> list[str]:
     """The host answers nobody: those that were asked, until the others are refused."""
     asked = []
-    while not schedule._refused:
+    while not schedule.refusals:
         entry = schedule.next(now)
         assert entry is not None
         asked.append(entry.item)
