@@ -129,8 +129,11 @@ class Attempts:
             bundle.error = error
             return Failure(error, bool(getattr(error, "transient", False)))
         failure = await self._exchanges.one(bundle, permit, url)
-        if isinstance(failure, Failure) and failure.later:
-            permit.later(sleep_time(self._request, bundle))
+        if isinstance(failure, Failure):
+            if failure.later:
+                permit.later(sleep_time(self._request, bundle))
+            if failure.silent:  # for now this bundle does without it
+                permit.gave_up(failure.error)
         return failure
 
 

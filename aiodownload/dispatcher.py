@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import aiohttp
 from multidict import istr
 
 from .errors import AioDownloadError, HostDownError
@@ -81,10 +83,12 @@ class Dispatcher:
         self._pump()
         try:
             await granted
-        finally:
-            entry.resume = None
+        except asyncio.CancelledError:
             if not entry.active:
                 self.schedule.withdraw(entry)
+            raise
+        finally:
+            entry.resume = None
 
     def opens_in(self, origin: str) -> float:
         """Seconds for which a host is not to be asked."""
@@ -108,11 +112,14 @@ class Dispatcher:
             allowed = quota(headers, headers.getall, time.time())
             if allowed is not None:
                 schedule.allow(entry, now, allowed[0], min(allowed[1], self._longest_wait))
+        if schedule.startable:
+            self._pump()
 
     def unanswered(self, entry: Entry[Startable], error: AioDownloadError) -> None:
         """The host of ``entry`` has not answered."""
-        self.schedule.unanswered(entry, self._loop.time(), partial(_down, error))
-        self._pump()
+        if not _is_ours(error):
+            self.schedule.unanswered(entry, self._loop.time(), partial(_down, error), connected=_was_connected(error))
+            self._pump()
 
     def later(self, entry: Entry[Startable], wait: float) -> None:
         """It has said "later" without a time, and the bundle waits for ``wait`` seconds."""
@@ -123,9 +130,9 @@ class Dispatcher:
         self.schedule.close(entry, self._loop.time(), seconds, error)
         self._pump()
 
-    def slow_down(self, entry: Entry[Startable], delay: float) -> None:
-        """It wants so many seconds between requests."""
-        self.schedule.slow_down(entry, delay)
+    def slow_down(self, origin: str, delay: float) -> None:
+        """A host wants so many seconds between requests."""
+        self.schedule.slow_down(origin, self._loop.time(), delay)
 
     def gave_up(self, entry: Entry[Startable], error: AioDownloadError) -> None:
         """The bundle of ``entry`` has failed, and the host has not answered it."""
@@ -186,3 +193,18 @@ def _down(last: AioDownloadError, seconds: float) -> AioDownloadError:
         f"the host has not answered several bundles through all their tries, the last: {last}; "
         f"it is asked again in {seconds:.0f} s"
     )
+
+
+# What is missing here, and says nothing about the host.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENETDOWN})
+
+
+def _is_ours(error: AioDownloadError) -> bool:
+    """Whether it is this machine that could not ask."""
+    cause = getattr(error.__cause__, "os_error", error.__cause__)
+    return isinstance(cause, OSError) and cause.errno in _OURS
+
+
+def _was_connected(error: AioDownloadError) -> bool:
+    """Whether there was a connection, so that it may be for this URL only that no answer came."""
+    return not isinstance(error.__cause__, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))

@@ -19,6 +19,7 @@ from .errors import (
     DigestError,
     DownloadError,
     HomeError,
+    HostDownError,
     JournalError,
     ProtocolError,
     ResponseError,
@@ -89,8 +90,11 @@ class Permit(Protocol):
     def closed(self, seconds: float, error: AioDownloadError) -> None:
         """The host is not to be asked for so long that nobody waits for it."""
 
-    def slow_down(self, delay: float) -> None:
-        """The host wants so many seconds between requests."""
+    def slow_down(self, url: URL, delay: float) -> None:
+        """The host of ``url`` wants so many seconds between requests."""
+
+    def gave_up(self, error: AioDownloadError) -> None:
+        """The bundle does without this host, which has not answered."""
 
     def free(self) -> None:
         """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
@@ -237,12 +241,12 @@ class Exchanges:
             asked, hop = Asked(condition=True), hop._replace(terms=terms)
         trail: Trail | None = None
         while True:
-            if self._permissions is not None:
-                await self._permissions.check(hop.url, permit)
             try:
+                if self._permissions is not None:
+                    await self._permissions.check(hop.url, permit)
                 response = await self._transport.ask(hop)
             except TransportError as error:
-                if isinstance(error, (ProtocolError, AddressError)):  # it did answer, or was not asked
+                if isinstance(error, (ProtocolError, AddressError, HostDownError)):  # it did answer, or was not asked
                     raise
                 permit.unanswered(error)
                 return Failure(error, self._wanted(bundle, error), silent=True)

@@ -54,7 +54,7 @@ class Live:
             public_only=self.request.public_only,
             contact=self.request.contact,
         )
-        permissions = Permissions(self._transport, self.request.timeout) if self.request.robots else None
+        permissions = Permissions(self._transport, self.request) if self.request.robots else None
         exchanges = Exchanges(self.request, self.download, self._transport, self.workspace, permissions)
         self.attempts = Attempts(self.request, exchanges)
         self.recorder = self._recorder(settings)
@@ -161,7 +161,10 @@ class _Free:
     def closed(self, seconds: float, error: AioDownloadError) -> None:
         """Nobody else asks."""
 
-    def slow_down(self, delay: float) -> None:
+    def slow_down(self, url: URL, delay: float) -> None:
+        """Nobody else asks."""
+
+    def gave_up(self, error: AioDownloadError) -> None:
         """Nobody else asks."""
 
     def free(self) -> None:

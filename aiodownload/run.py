@@ -88,9 +88,12 @@ class _Job(Candidate):
         if self.entry is not None:
             self.run.live.dispatcher.closed(self.entry, seconds, error)
 
-    def slow_down(self, delay: float) -> None:
+    def slow_down(self, url: URL, delay: float) -> None:
+        self.run.live.dispatcher.slow_down(host_of(url), delay)
+
+    def gave_up(self, error: AioDownloadError) -> None:
         if self.entry is not None:
-            self.run.live.dispatcher.slow_down(self.entry, delay)
+            self.run.live.dispatcher.gave_up(self.entry, error)
 
     def free(self) -> None:
         if self.entry is not None and self.entry.active:

@@ -85,6 +85,13 @@ process.start()
 """
 
 
+PEERS = {
+    "curl": "curl -s --parallel --parallel-max 16 --retry 10 -K {config}",
+    "aria2": "aria2c -q -j16 -m10 --retry-wait=1 --auto-file-renaming=false -d {out} -i {urls}",
+    "wget2": "wget2 -q --max-threads=16 --tries=10 --retry-on-http-error=429 -P {out} -i {urls}",
+}
+
+
 def commands(base: str, out: Path, count: int) -> dict[str, list[str]]:
     """The programs, each at 16 at once, with the retries that they have."""
     urls = out / "urls"
@@ -92,14 +99,9 @@ def commands(base: str, out: Path, count: int) -> dict[str, list[str]]:
     config = out / "curl"
     config.write_text("".join(f'url="{base}/{number}"\noutput="{out}/{number}"\n' for number in range(count)))
     found = {"aiodownload, Adaptive": [sys.executable, "-c", OURS, base, str(out)]}
-    if shutil.which("curl"):
-        found["curl"] = [*"curl -s --parallel --parallel-max 16 --retry 10 -K".split(), str(config)]
-    if shutil.which("aria2c"):
-        found["aria2"] = [*"aria2c -q -j16 -m10 --retry-wait=1 --auto-file-renaming=false -d".split(), str(out)]
-        found["aria2"] += ["-i", str(urls)]
-    if shutil.which("wget2"):
-        found["wget2"] = [*"wget2 -q --max-threads=16 --tries=10 --retry-on-http-error=429 -P".split(), str(out)]
-        found["wget2"] += ["-i", str(urls)]
+    for name, line in PEERS.items():
+        if shutil.which(line.split()[0]):
+            found[name] = line.format(out=out, urls=urls, config=config).split()
     with contextlib.suppress(ImportError):
         import scrapy  # noqa: F401
 
@@ -138,7 +140,7 @@ def asked(name: str, per_second: int, seconds: float, latency: float) -> dict[st
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            figures = json.loads(urlopen(f"{base}/figures").read())  # noqa: S310 (it is ours, on loopback)
+            figures = json.loads(urlopen(f"{base}/figures").read())
         good, bad = figures["good"], figures["bad"]
         if not good:
             return None

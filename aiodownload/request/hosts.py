@@ -23,6 +23,8 @@ SUSPECT = 3  # tries in a row without any answer, after which a host gets one at
 FEW = 3  # bundles given up so, after which the others are not kept waiting for it
 PROBE = 60.0  # seconds until a host that is given up is asked again, at first
 LONGEST_PROBE = 600.0
+LONGEST_CLOSED = 86400.0  # seconds for which a host is believed that wants to be left alone for longer
+MANY = 10  # first tries without an answer, where there was a connection: perhaps only these URLs get none
 COOL = 0.1  # seconds that a host is left alone after a first "later" without a time
 REMEMBERED = 60.0  # seconds that what was learnt of a host outlives its last request
 
@@ -166,6 +168,7 @@ class Host(Generic[T]):
         "silent",
         "silent_at",
         "spacing",
+        "times",
         "wake",
     )
 
@@ -184,6 +187,7 @@ class Host(Generic[T]):
         self.in_turn = False  # whether it stands in line with the other hosts
         self.counted = (False, False)  # as what it counts: as one that has work and does not take long; as a quick one
         self.wake = math.inf  # when it is to be looked at again; what says otherwise is out of date
+        self.times: set[float] = set()  # for which it is noted to be looked at
         self.forget_at = math.inf
         self.listed = False  # whether it is listed to be forgotten
         known = bool(origin)
@@ -203,8 +207,8 @@ class Host(Generic[T]):
         self.silent = 0  # tries in a row that got no answer at all
         self.given_up = 0  # bundles in a row that failed so
         self.silent_at = NEVER  # when the last of them was noticed
-        self.owed = 0  # bundles that are to have their first try before more are given up: perhaps they are answered
-        self.probed = 0  # of these, the ones that were not
+        self.owed = 0  # bundles that are to have their first try before others go on: perhaps they are answered
+        self.probed = 0.0  # first tries that were not; one with a connection counts for less
         self.sent_away = 0  # answers in a row that asked for too long a wait
         self.probe = PROBE
         self.closed_until = NEVER
@@ -322,14 +326,18 @@ class Host(Generic[T]):
 
     def memory(self, now: float) -> float:
         """Until when it must be remembered, though it has nothing to do."""
-        learnt = self.pace is not None or self.silent or self.cool_down
-        return max(self.next_start(self.spacing), self.closed_until + REMEMBERED, now + REMEMBERED if learnt else now)
+        learnt = self.pace is not None or self.silent or self.cool_down or self.sent_away or self.delay
+        allowed = self.quota_until if self.quota is not None else now
+        return max(
+            allowed, self.next_start(self.spacing), self.closed_until + REMEMBERED, now + REMEMBERED if learnt else now
+        )
 
     # What its answers say.
 
     def answered(self, asked: float, now: float, later: bool, told: bool) -> None:
         """There is an answer; it may be one that says "later", and perhaps when."""
-        self.silent = self.given_up = self.owed = self.probed = 0
+        self.silent = self.given_up = self.owed = 0
+        self.probed = 0.0
         self.probe = PROBE
         if later:
             if self.pace is not None:
@@ -340,12 +348,15 @@ class Host(Generic[T]):
         if self.pace is not None:
             self.pace.answered(asked, now)
 
-    def unanswered(self, asked: float, now: float, first: bool) -> None:
-        """There is no answer at all, perhaps to the first try of a bundle."""
+    def unanswered(self, asked: float, now: float, first: bool, connected: bool) -> None:
+        """There is no answer at all, perhaps to the first try of a bundle, though perhaps there was a connection."""
         self.silent += 1
-        if first and asked >= self.silent_at and self.owed:
-            self.owed -= 1
-            self.probed += 1
+        if first:
+            self.owed = 0
+            if self.silent > SUSPECT and asked >= self.silent_at:  # not one that was under way together with others
+                self.probed += FEW / MANY if connected else 1
+        if self.silent == SUSPECT or (self.silent > SUSPECT and not first):
+            self.owed = 1
         self.silent_at = now
         if self.pace is not None:
             self.pace.failed(asked, now)
@@ -374,19 +385,20 @@ class Host(Generic[T]):
         self.sent_away += 1
         if self.sent_away < FEW:
             return False
-        self.closed_until = max(self.closed_until, now + seconds)
+        self.closed_until = max(self.closed_until, now + min(seconds, LONGEST_CLOSED))
         return True
 
     def give_up(self) -> None:
         """A bundle has failed after all its tries, and the last had no answer."""
         self.given_up += 1
-        self.owed += 1
+        self.owed = 1
 
     def is_down(self, now: float) -> bool:
         """Whether a few bundles have gone through all their tries, and as many others had a first one, unanswered."""
-        if self.given_up < FEW or self.probed < FEW:
+        if self.given_up < FEW or self.probed < FEW - 0.01:
             return False
-        self.given_up = self.probed = FEW - 1  # the next such bundle says so again
+        self.given_up = FEW - 1  # the next such bundle says so again
+        self.probed = FEW - 1.0
         self.owed = 1
         self.closed_until = now + self.probe
         self.probe = min(2 * self.probe, LONGEST_PROBE)

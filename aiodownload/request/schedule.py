@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..errors import AioDownloadError
-from .hosts import Entry, Host, Limits, Slot
+from .hosts import SUSPECT, Entry, Host, Limits, Slot
 
 __all__ = ["Entry", "Limits", "Schedule"]
 
@@ -20,6 +20,7 @@ LATE = 1.0  # seconds after which a request counts as one that takes long, but n
 TIMES = 8  # times what quick ones take, nor less than
 SOON = 0.1  # seconds
 LEAST = 0.2  # of the slots, for each of the three: hosts that are quick, take long, have not answered yet
+SUSPECTED = 1.0  # seconds for which who can do without a host that does not answer does so
 EXPECTED = 30.0  # seconds for which quick hosts are expected to come again
 LATELY = 1.0  # seconds, over which the slots are averaged that quick ones use
 
@@ -75,6 +76,11 @@ class Schedule(Generic[T]):
         return self.active < self.concurrent
 
     @property
+    def startable(self) -> bool:
+        """Whether a slot is free and a host stands in line for one."""
+        return self.active < self.concurrent and bool(self._line)
+
+    @property
     def held_back(self) -> bool:
         """Whether a slot is free, and no entry that waits may have it, each for its own host's sake."""
         return self.active < self.concurrent and not self._line
@@ -99,6 +105,7 @@ class Schedule(Generic[T]):
         """Return the entry that may start now, which takes a slot and marks a request start, or None."""
         while self._timed and self._timed[0][0] <= now:
             when, _, host = heapq.heappop(self._timed)
+            host.times.discard(when)
             if host.wake == when:
                 host.wake = math.inf
                 self._look_at(host, now)
@@ -124,6 +131,7 @@ class Schedule(Generic[T]):
                 return None
             host.take()
             self._step_out(host)
+            entry.tries += entry.resume is None  # further requests belong to the same try
             self._start(entry, host, now)
             self._look_at(host, now)
             return entry
@@ -148,7 +156,8 @@ class Schedule(Generic[T]):
             spacing = host.first().spacing if host.ready and not self.limits.spaced_per_host else 0.0
             return max(now, self._last_start + spacing)
         while self._timed and self._timed[0][2].wake != self._timed[0][0]:
-            heapq.heappop(self._timed)
+            when, _, old = heapq.heappop(self._timed)
+            old.times.discard(when)
         return max(now, self._timed[0][0]) if self._timed else None
 
     def release(self, entry: Entry[T], now: float) -> None:
@@ -172,6 +181,7 @@ class Schedule(Generic[T]):
             left = None
         host = self._host(origin, now)
         entry.host = host
+        entry.gone = False
         if self._closed(host, now):
             entry.error = host.error
             self.refusals.append(entry)
@@ -195,7 +205,11 @@ class Schedule(Generic[T]):
     def opens_in(self, origin: str, now: float) -> float:
         """Seconds for which a host has asked to be left alone, or is not asked because it does not answer."""
         host = self._hosts.get(origin)
-        return 0.0 if host is None else max(0.0, host.alone_until - now, host.closed_until - now)
+        if host is None:
+            return 0.0
+        wait = max(0.0, host.alone_until - now, host.closed_until - now)
+        # One that does not answer is asked by one at a time: whoever can do without it shall not wait for that.
+        return max(wait, SUSPECTED) if host.silent >= SUSPECT and host.active else wait
 
     def withdraw(self, entry: Entry[T]) -> None:
         """Forget an entry that waits."""
@@ -227,14 +241,17 @@ class Schedule(Generic[T]):
                 self._open(host)
                 self._look_at(host, now)
 
-    def unanswered(self, entry: Entry[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
+    def unanswered(
+        self, entry: Entry[T], now: float, error: Callable[[float], AioDownloadError], *, connected: bool = False
+    ) -> None:
         """A request of ``entry`` got no answer at all.
 
         :param error: makes the reason why others for its host fail, if they do, of the seconds until the next probe.
+        :param connected: whether there was a connection at least.
         """
         if entry.host is not None:
             self._heard(entry, entry.host)
-            entry.host.unanswered(entry.since, now, entry.tries == 1)
+            entry.host.unanswered(entry.since, now, entry.tries == 1, connected)
             self._close_if_down(entry.host, now, error)
 
     def leave_alone(self, entry: Entry[T], now: float, *, told: float, wait: float) -> None:
@@ -248,10 +265,11 @@ class Schedule(Generic[T]):
             entry.host.allow(remaining, seconds, now)
             self._look_at(entry.host, now)
 
-    def slow_down(self, entry: Entry[T], delay: float) -> None:
-        """Let at least ``delay`` seconds lie between the starts for the host of ``entry``, as its robots.txt asks."""
-        if entry.host is not None:
-            entry.host.slow_down(delay)
+    def slow_down(self, origin: str, now: float, delay: float) -> None:
+        """Let at least ``delay`` seconds lie between the starts for a host, as its robots.txt asks."""
+        host = self._host(origin, now)
+        host.slow_down(delay)
+        self._look_at(host, now)
 
     def give_up(self, entry: Entry[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
         """The bundle of ``entry`` has failed without an answer.  After a few of them their host is closed for a while.
@@ -310,7 +328,9 @@ class Schedule(Generic[T]):
             host = heapq.heappop(self._idle)[2]
             host.listed = False
             if host.forget_at <= now:
-                self._hosts.pop(host.origin, None)
+                host.wake = math.inf
+                if self._hosts.get(host.origin) is host:
+                    del self._hosts[host.origin]
             elif host.forget_at < math.inf:
                 self._list_idle(host)
 
@@ -332,7 +352,9 @@ class Schedule(Generic[T]):
                 self._enter(host)
             elif when != host.wake:
                 host.wake = when
-                heapq.heappush(self._timed, (when, next(self._order), host))
+                if when not in host.times:  # it may stand there from before
+                    host.times.add(when)
+                    heapq.heappush(self._timed, (when, next(self._order), host))
         self._count(host)
 
     def _step_out(self, host: Host[T]) -> None:
@@ -367,7 +389,7 @@ class Schedule(Generic[T]):
     def _must_wait(self, host: Host[T]) -> bool:
         """Whether it must let others pass: quicker ones, or, if it has not answered yet, anybody."""
         if not host.proven and host.active:  # one at a time, until it has answered, where slots are scarce
-            others = len(self._line) - 1 + len(self._aside[True]) + len(self._aside[False])
+            others = len(self._line) - (host.aside is None)
             if others >= self.concurrent - self.active:
                 return True
         slots, least = self.concurrent, max(1.0, self.concurrent * LEAST)
@@ -399,7 +421,6 @@ class Schedule(Generic[T]):
     def _start(self, entry: Entry[T], host: Host[T], now: float) -> None:
         entry.slot, entry.since = Slot(host), now
         entry.asking = True
-        entry.tries += 1
         self.active += 1
         self._long_active += host.long
         self._doubtful_active += not host.quick

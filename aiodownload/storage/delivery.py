@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -318,13 +319,16 @@ class OtherContent:
         self.set_exception = sent.set_exception
         self._pieces = pieces
         self._buffer = b""
+        self._ended = False
 
     async def readany(self) -> bytes:
         """The next bytes, or ``b""`` at the end."""
         if self._buffer:
             taken, self._buffer = self._buffer, b""
             return taken
-        return await anext(self._pieces, b"")
+        piece = await anext(self._pieces, b"")
+        self._ended = not piece
+        return piece
 
     async def read(self, n: int = -1) -> bytes:
         """At most ``n`` bytes, all if negative, ``b""`` at the end."""
@@ -334,12 +338,66 @@ class OtherContent:
         data, self._buffer = data[:n], data[n:]
         return data
 
+    async def readexactly(self, n: int) -> bytes:
+        """Just ``n`` bytes.
+
+        :raises asyncio.IncompleteReadError: if there are fewer.
+        """
+        data = b""
+        while len(data) < n:
+            piece = await self.read(n - len(data))
+            if not piece:
+                raise asyncio.IncompleteReadError(data, n)
+            data += piece
+        return data
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        """Up to and with ``separator``, or what is left."""
+        lines = b""
+        while True:
+            at = lines.find(separator)
+            if at >= 0:
+                end = at + len(separator)
+                lines, self._buffer = lines[:end], lines[end:] + self._buffer
+                return lines
+            piece = await self.readany()
+            if not piece:
+                return lines
+            lines += piece
+
+    async def readline(self) -> bytes:
+        """The next line, with its end, or ``b""``."""
+        return await self.readuntil()
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        """The next bytes, and whether they end a chunk."""
+        data = await self.readany()
+        return data, bool(data)
+
+    def at_eof(self) -> bool:
+        """Whether the end was read."""
+        return self._ended and not self._buffer
+
+    def is_eof(self) -> bool:
+        """Whether the end has come."""
+        return self._ended
+
     async def iter_any(self) -> AsyncIterator[bytes]:
         """Pieces as they come."""
         while piece := await self.readany():
             yield piece
 
+    async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """The same, each with whether it ends a chunk."""
+        async for piece in self.iter_any():
+            yield piece, True
+
     async def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
         """Pieces of at most ``n`` bytes."""
         while piece := await self.read(n):
             yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Line by line."""
+        while line := await self.readline():
+            yield line
