@@ -36,6 +36,14 @@ def main() -> None:
         bundle = aiodownload.one(f"http://127.0.0.1:{server.server_port}/hello.txt", download)
         if not bundle.ok or Path(bundle.file_path or "").read_bytes() != b"hello":
             sys.exit(f"the core does not download: {bundle!r}")
+        polite = aiodownload.AioDownload(request_strategy=aiodownload.Polite())
+        try:
+            aiodownload.one(f"http://127.0.0.1:{server.server_port}/hello.txt", polite)
+        except aiodownload.MissingExtraError as error:
+            if "pip install 'aiodownload[robots]'" not in str(error):
+                sys.exit(f"the error does not say how to install it: {error}")
+        else:
+            sys.exit("robots.txt cannot be read without the extra, and nobody says so")
     server.shutdown()
     server.server_close()
     told = subprocess.run([sys.executable, "-m", "aiodownload", "demo"], capture_output=True, text=True)
