@@ -15,11 +15,23 @@ from .pacing import Rate
 if TYPE_CHECKING:
     from yarl import URL
 
-__all__ = ["Entry", "Host", "Limits", "Pace", "Slot", "host_of"]
+__all__ = [
+    "LONG",
+    "NEW",
+    "QUICK",
+    "SILENT",
+    "Entry",
+    "Host",
+    "Limits",
+    "Pace",
+    "Slot",
+    "host_of",
+    "kind_of",
+]
 
 T = TypeVar("T")
 
-SUSPECT = 3  # tries in a row without any answer, after which a host gets one at a time
+SUSPECT = 3  # tries in a row without any answer, after which a host gets a few at a time
 FEW = 3  # bundles given up so, after which the others are not kept waiting for it
 PROBE = 60.0  # seconds until a host that is given up is asked again, at first
 LONGEST_PROBE = 600.0
@@ -29,6 +41,20 @@ COOL = 0.1  # seconds that a host is left alone after a first "later" without a 
 REMEMBERED = 60.0  # seconds that what was learnt of a host outlives its last request
 
 NEVER = float("-inf")
+
+QUICK, NEW, LONG, SILENT = range(4)
+"""Kinds of hosts: it answers soon; nobody knows yet; it takes long; it has never answered, and keeps us waiting."""
+
+
+def kind_of(proven: bool, long: bool) -> int:
+    """Return the kind of a host.
+
+    :param proven: whether it has ever answered.
+    :param long: whether its requests take long.
+    """
+    if proven:
+        return LONG if long else QUICK
+    return SILENT if long else NEW
 
 
 def host_of(url: URL) -> str:
@@ -145,10 +171,12 @@ class Host(Generic[T]):
         "cooled",
         "counted",
         "delay",
+        "down",
         "error",
         "forget_at",
         "given_up",
         "in_turn",
+        "kind",
         "last_start",
         "late",
         "later",
@@ -166,7 +194,7 @@ class Host(Generic[T]):
         "rate",
         "sent_away",
         "silent",
-        "silent_at",
+        "suspect_at",
         "spacing",
         "times",
         "wake",
@@ -182,8 +210,9 @@ class Host(Generic[T]):
         self.late = 0
         self.long = False
         self.proven = False  # whether it has ever answered
-        self.quick = False  # whether it has, and does not take long
-        self.aside: bool | None = None  # lets quicker ones pass: True as one that takes long, False as a new one
+        self.kind = NEW
+        self.quick = False
+        self.aside: int | None = None  # the kind as which it lets others pass
         self.in_turn = False  # whether it stands in line with the other hosts
         self.counted = (False, False)  # as what it counts: as one that has work and does not take long; as a quick one
         self.wake = math.inf  # when it is to be looked at again; what says otherwise is out of date
@@ -206,10 +235,11 @@ class Host(Generic[T]):
         self.quota_until = NEVER
         self.silent = 0  # tries in a row that got no answer at all
         self.given_up = 0  # bundles in a row that failed so
-        self.silent_at = NEVER  # when the last of them was noticed
+        self.suspect_at = NEVER  # when there were a few of them
         self.owed = 0  # bundles that are to have their first try before others go on: perhaps they are answered
         self.probed = 0.0  # first tries that were not; one with a connection counts for less
         self.sent_away = 0  # answers in a row that asked for too long a wait
+        self.down = False  # whether it was found so, and has not answered since
         self.probe = PROBE
         self.closed_until = NEVER
         self.error: AioDownloadError | None = None  # why its bundles fail until then
@@ -225,7 +255,7 @@ class Host(Generic[T]):
     def limit(self) -> int:
         """Requests at once."""
         if self.silent >= SUSPECT:
-            return 1
+            return 1 if self.down else min(FEW, self._limit)
         return self._limit if self.pace is None else min(self._limit, self.pace.window)
 
     @property
@@ -338,6 +368,7 @@ class Host(Generic[T]):
         """There is an answer; it may be one that says "later", and perhaps when."""
         self.silent = self.given_up = self.owed = 0
         self.probed = 0.0
+        self.down = False
         self.probe = PROBE
         if later:
             if self.pace is not None:
@@ -353,11 +384,12 @@ class Host(Generic[T]):
         self.silent += 1
         if first:
             self.owed = 0
-            if self.silent > SUSPECT and asked >= self.silent_at:  # not one that was under way together with others
+            if self.silent > SUSPECT and asked >= self.suspect_at:  # not one that was under way before
                 self.probed += FEW / MANY if connected else 1
+        if self.silent == SUSPECT:
+            self.suspect_at = now
         if self.silent == SUSPECT or (self.silent > SUSPECT and not first):
             self.owed = 1
-        self.silent_at = now
         if self.pace is not None:
             self.pace.failed(asked, now)
 
@@ -394,12 +426,13 @@ class Host(Generic[T]):
         self.owed = 1
 
     def is_down(self, now: float) -> bool:
-        """Whether a few bundles have gone through all their tries, and as many others had a first one, unanswered."""
-        if self.given_up < FEW or self.probed < FEW - 0.01:
+        """Whether a few bundles have gone through all their tries, and as many others had a first one, unanswered.
+
+        Once that was so, one more try without an answer says it again.
+        """
+        if now < self.closed_until or (not self.down and (self.given_up < FEW or self.probed < FEW - 0.01)):
             return False
-        self.given_up = FEW - 1  # the next such bundle says so again
-        self.probed = FEW - 1.0
-        self.owed = 1
+        self.down = True
         self.closed_until = now + self.probe
         self.probe = min(2 * self.probe, LONGEST_PROBE)
         return True

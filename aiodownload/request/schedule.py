@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..errors import AioDownloadError
-from .hosts import SUSPECT, Entry, Host, Limits, Slot
+from .hosts import LONG, NEW, QUICK, SILENT, SUSPECT, Entry, Host, Limits, Slot, kind_of
 
 __all__ = ["Entry", "Limits", "Schedule"]
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 LATE = 1.0  # seconds after which a request counts as one that takes long, but never more than
 TIMES = 8  # times what quick ones take, nor less than
 SOON = 0.1  # seconds
-LEAST = 0.2  # of the slots, for each of the three: hosts that are quick, take long, have not answered yet
+LEAST = 0.2  # of the slots, for each kind of hosts
 SUSPECTED = 1.0  # seconds for which who can do without a host that does not answer does so
 EXPECTED = 30.0  # seconds for which quick hosts are expected to come again
 LATELY = 1.0  # seconds, over which the slots are averaged that quick ones use
@@ -34,9 +34,9 @@ class Schedule(Generic[T]):
     the logarithm of the number of hosts that wait for their time.
 
     Slots are kept for those that give them back soon.  Hosts whose requests take long, a second or eight times what
-    others take (they are slow, or dead, or have large files), have a fifth of the slots, and more only if nobody else
-    could use them; so have hosts that have not answered yet, each with one request at a time.  Where nobody else has
-    anything to do, they have all.
+    others take (they are slow, or have large files), have a fifth of the slots, and more only if nobody else could use
+    them; so have hosts that have not answered yet, each with one request at a time, and those of them that have kept
+    one waiting for long.  Where nobody else has anything to do, they have all.
 
     ``now`` is any clock that does not run backwards, in seconds.
 
@@ -49,15 +49,14 @@ class Schedule(Generic[T]):
         self.active = 0
         self._hosts: dict[str, Host[T]] = {}
         self._line: deque[Host[T]] = deque()  # the hosts that may go now
-        # Of those, the ones that must let quicker ones pass: who have not answered yet, and whose requests take long.
-        self._aside: dict[bool, deque[Host[T]]] = {False: deque(), True: deque()}
+        # Of those, the ones that must let others pass, by their kind.
+        self._aside: dict[int, deque[Host[T]]] = {NEW: deque(), LONG: deque(), SILENT: deque()}
         self._timed: list[tuple[float, int, Host[T]]] = []
         self._idle: list[tuple[float, int, Host[T]]] = []
         self._order = itertools.count()
         self._last_start = -math.inf
         self._young: deque[tuple[float, Slot]] = deque()  # without the entries, which may be gone by then
-        self._long_active = 0
-        self._doubtful_active = 0
+        self._has = [0, 0, 0, 0]  # slots that hosts of each kind have
         self._eager = self._quick = 0  # hosts that have something ready and do not take long; and that are quick
         self._eager_in_line = self._quick_in_line = 0  # of those, the ones that may go now
         self._late = LATE
@@ -359,19 +358,19 @@ class Schedule(Generic[T]):
 
     def _step_out(self, host: Host[T]) -> None:
         self._line.popleft()
-        self._eager_in_line -= not host.long
+        self._eager_in_line -= host.kind <= NEW
         self._quick_in_line -= host.quick
         host.in_turn = False
 
     def _enter(self, host: Host[T]) -> None:
         self._line.append(host)
-        self._eager_in_line += not host.long
+        self._eager_in_line += host.kind <= NEW
         self._quick_in_line += host.quick
 
     def _bring_back(self) -> bool:
         """Let one of those that stepped aside stand in line again, if there is room for it."""
-        for long, aside in self._aside.items():
-            while aside and aside[0].aside is not long:  # it stands elsewhere by now
+        for kind, aside in self._aside.items():
+            while aside and aside[0].aside != kind:  # it stands elsewhere by now
                 aside.popleft()
             if aside and not self._must_wait(aside[0]):
                 self._return(aside.popleft())
@@ -379,8 +378,8 @@ class Schedule(Generic[T]):
         return False
 
     def _step_aside(self, host: Host[T]) -> None:
-        host.aside = host.long
-        self._aside[host.long].append(host)
+        host.aside = host.kind
+        self._aside[host.kind].append(host)
 
     def _return(self, host: Host[T]) -> None:
         host.aside = None
@@ -388,6 +387,7 @@ class Schedule(Generic[T]):
 
     def _must_wait(self, host: Host[T]) -> bool:
         """Whether it must let others pass: quicker ones, or, if it has not answered yet, anybody."""
+        has, kind = self._has, host.kind
         if not host.proven and host.active:  # one at a time, until it has answered, where slots are scarce
             others = len(self._line) - (host.aside is None)
             if others >= self.concurrent - self.active:
@@ -395,19 +395,18 @@ class Schedule(Generic[T]):
         slots, least = self.concurrent, max(1.0, self.concurrent * LEAST)
         # For quick ones, as many as they use, and twice the square root more: so far stray arrivals at random.
         room = slots - self._used - 2 * math.sqrt(self._used) - 1
-        if host.long:
-            if not self._eager:
-                # Quick ones may be next in the input: let all slots be taken, and nobody reads on to find them.
-                soon = self.expecting and len(self._hosts) > 1 and self._used_at - self._quick_at < EXPECTED
-                return bool(soon) and self._long_active >= slots - int(slots * LEAST)
-            most = least if self._eager_in_line else max(least, room - least)
-            return self._long_active >= most
-        if not self._quick:
-            return False
-        if self._doubtful_active >= slots - least:
-            return True
-        most = least if self._quick_in_line else max(least, room - self._long_active)
-        return self._doubtful_active - self._long_active >= most
+        if kind == NEW:
+            if not self._quick:
+                return False
+            if self.active - has[QUICK] >= slots - least:
+                return True
+            return has[NEW] >= (least if self._quick_in_line else max(least, room - has[LONG] - has[SILENT]))
+        if not self._eager:
+            # Quick ones may be next in the input: let all slots be taken, and nobody reads on to find them.
+            soon = self.expecting and len(self._hosts) > 1 and self._used_at - self._quick_at < EXPECTED
+            return bool(soon) and has[LONG] + has[SILENT] >= slots - int(slots * LEAST)
+        other = has[LONG + SILENT - kind]
+        return has[kind] >= (least if self._eager_in_line else max(least, room - least - other))
 
     def _count(self, host: Host[T]) -> None:
         """Keep count of the hosts that have something ready and do not take long, and of the quick ones among them."""
@@ -422,11 +421,10 @@ class Schedule(Generic[T]):
         entry.slot, entry.since = Slot(host), now
         entry.asking = True
         self.active += 1
-        self._long_active += host.long
-        self._doubtful_active += not host.quick
+        self._has[host.kind] += 1
         self._last_start = now
         passed, self._used_at = now - self._used_at, now
-        self._used += (self.active - self._doubtful_active - self._used) * min(1.0, passed / LATELY)
+        self._used += (self._has[QUICK] - self._used) * min(1.0, passed / LATELY)
         host.started(now, entry.spacing)
         self._young.append((now, entry.slot))
 
@@ -435,8 +433,7 @@ class Schedule(Generic[T]):
             self._heard(entry, host)
         self.active -= 1
         host.active -= 1
-        self._long_active -= host.long
-        self._doubtful_active -= not host.quick
+        self._has[host.kind] -= 1
         if entry.slot is not None:
             host.late -= entry.slot.late
             entry.slot.held = False
@@ -448,7 +445,7 @@ class Schedule(Generic[T]):
         long = host.late > 0 or held >= self._late
         if long != host.long:
             self._class(host, host.proven, long)
-        if self._aside[False] or self._aside[True]:
+        if self._aside[NEW] or self._aside[LONG] or self._aside[SILENT]:
             self._bring_back()
 
     def _heard(self, entry: Entry[T], host: Host[T]) -> None:
@@ -467,18 +464,18 @@ class Schedule(Generic[T]):
 
     def _class(self, host: Host[T], proven: bool, long: bool) -> None:
         """Note what is known of a host now."""
-        if (proven, long) == (host.proven, host.long):
+        before, kind = host.kind, kind_of(proven, long)
+        host.proven, host.long, host.kind, host.quick = proven, long, kind, kind == QUICK
+        if kind == before:
             return
-        self._long_active += host.active * (long - host.long)
-        before, eager = host.quick, not host.long
-        host.proven, host.long, host.quick = proven, long, proven and not long
-        self._doubtful_active += host.active * (before - host.quick)
+        self._has[before] -= host.active
+        self._has[kind] += host.active
         if host.in_turn and host.aside is None:
-            self._quick_in_line += host.quick - before
-            self._eager_in_line += (not long) - eager
+            self._quick_in_line += host.quick - (before == QUICK)
+            self._eager_in_line += (kind <= NEW) - (before <= NEW)
         if host.aside is not None:
             if host.quick:
                 self._return(host)
-            elif host.aside is not long:
+            else:
                 self._step_aside(host)
         self._count(host)
