@@ -270,7 +270,17 @@ class Host(Generic[T]):
 
     def put(self, entry: Entry[T]) -> None:
         """Let ``entry`` be ready: those that were tried before go before the others."""
-        (self._again if entry.tries else self._fresh).append(entry)
+        if entry.tries:
+            self._put_again(entry)
+        else:
+            self._fresh.append(entry)
+
+    def _put_again(self, entry: Entry[T]) -> None:
+        # Where none is answered, those go first that have the fewest tries left: some shall come to their end.
+        if self.silent >= SUSPECT and self._again and entry.tries > self._again[0].tries:
+            self._again.appendleft(entry)
+        else:
+            self._again.append(entry)
 
     def put_first(self, entry: Entry[T]) -> None:
         """Let it be the next one."""
@@ -322,7 +332,7 @@ class Host(Generic[T]):
         """When its first entry may start; None if that takes another event than the passing of time."""
         later = self.later
         while later and later[0][0] <= now:
-            self._again.append(heapq.heappop(later)[2])
+            self._put_again(heapq.heappop(later)[2])
         queue = self._queue()
         while queue and queue[0].gone:
             queue.popleft()
@@ -388,7 +398,7 @@ class Host(Generic[T]):
                 self.probed += FEW / MANY if connected else 1
         if self.silent == SUSPECT:
             self.suspect_at = now
-        if self.silent == SUSPECT or (self.silent > SUSPECT and not first):
+        if self.silent == SUSPECT or (self.silent > SUSPECT and not first and self.probed < FEW - 0.01):
             self.owed = 1
         if self.pace is not None:
             self.pace.failed(asked, now)
@@ -423,7 +433,8 @@ class Host(Generic[T]):
     def give_up(self) -> None:
         """A bundle has failed after all its tries, and the last had no answer."""
         self.given_up += 1
-        self.owed = 1
+        if self.probed < FEW - 0.01:
+            self.owed = 1
 
     def is_down(self, now: float) -> bool:
         """Whether a few bundles have gone through all their tries, and as many others had a first one, unanswered.
