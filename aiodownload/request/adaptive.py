@@ -22,6 +22,7 @@ NEARLY = 0.99  # of it, in the end
 HOLD = 25.0  # seconds without trying for more; doubled each time the host says the same again
 LONGEST_HOLD = 200.0
 PROBING = 30.0  # seconds in which a careful climb would double the rate
+ENOUGH = 5  # answers to what was under way at a cut, that say which part is admitted
 TOLERATED = 0.02  # of the answers may be a "later" without a time
 SLOWER = 2.0  # times the least latency, and
 SLOWER_BY = 0.05  # seconds more, from which on the host counts as loaded
@@ -197,7 +198,7 @@ class HostPace:
     def _estimate(self) -> None:
         """A part of what was under way has been admitted: so is that part of the rate, at least."""
         under_way = self._good + self._refused
-        if under_way >= 5 and self._good:
+        if under_way >= (ENOUGH if self._good else ENOUGH + 3):
             part = self._cut_rate * self._good / under_way
             if part < self._seconds[-1]:  # hardly anything: it counts in seconds
                 self._in_seconds = True
