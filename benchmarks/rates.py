@@ -88,7 +88,7 @@ process.start()
 PEERS = {
     "curl": "curl -s --parallel --parallel-max 16 --retry 10 -K {config}",
     "aria2": "aria2c -q -j16 -m10 --retry-wait=1 --auto-file-renaming=false -d {out} -i {urls}",
-    "wget2": "wget2 -q --max-threads=16 --tries=10 --retry-on-http-error=429 -P {out} -i {urls}",
+    "wget2": "wget2 -q --max-threads=16 --tries=10 -P {out} -i {urls}",
 }
 
 
