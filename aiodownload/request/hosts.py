@@ -194,8 +194,8 @@ class Host(Generic[T]):
         "rate",
         "sent_away",
         "silent",
-        "suspect_at",
         "spacing",
+        "suspect_at",
         "times",
         "wake",
     )
