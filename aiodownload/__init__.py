@@ -19,7 +19,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``permission``     what robots.txt allows (extra ``robots``); ``flow``: how fast bodies may come
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
 ``connector``      how a connection comes about, and which addresses may be connected to
-``dispatcher``     the schedule and its clock
+``permit``         the slot that a try holds, and what is heard of hosts; ``dispatcher``: the schedule's clock
 ``recorder``       the journal as a run sees it
 ``request/``       HOW TO ASK: decisions; no files, no clock, no sockets
 ``storage/``       WHAT TO KEEP: the only place that touches downloaded files

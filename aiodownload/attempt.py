@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 from .bundle import AioDownloadBundle, parsed
 from .errors import AioDownloadError, DiskError, DownloadError, InvalidURLError, PathError, ProtocolError
-from .exchange import Confirmed, Exchanges, Failure, Permit, Result, bug
+from .exchange import Confirmed, Exchanges, Failure, Result, bug
+from .permit import Permit
 from .request.strategy import RequestStrategy
 from .storage.strategy import DownloadStrategy
 
@@ -32,13 +33,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It is over.
-
-    :param silent: whether the host has not answered the last try.
-    """
+    """It is over."""
 
     error: AioDownloadError
-    silent: bool = False
 
 
 Verdict: TypeAlias = Done | Confirmed | Again | Failed
@@ -84,7 +81,9 @@ class Attempts:
         if not isinstance(failure, Failure):
             return failure or Done()
         if not failure.retry or bundle.attempts >= max(1, self._request.max_attempts):
-            return Failed(failure.error, failure.silent)
+            if failure.silent:
+                permit.gave_up(failure.error)
+            return Failed(failure.error)
         wait = sleep_time(self._request, bundle)
         if failure.later:
             permit.later(wait)

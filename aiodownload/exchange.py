@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import aiohttp
 from multidict import CIMultiDict
@@ -32,6 +32,7 @@ from .errors import (
 from .flow import Flow, Flows
 from .journal import Publication
 from .permission import Permissions
+from .permit import Permit
 from .recorder import confirm
 from .request.redirects import REDIRECTS, Hop, Trail
 from .request.response import (
@@ -55,49 +56,12 @@ from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
 
-__all__ = ["Confirmed", "Exchanges", "Failure", "Permit", "Result", "bug"]
+__all__ = ["Confirmed", "Exchanges", "Failure", "Result", "bug"]
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
     """The file that is there is what the server has."""
-
-
-class Permit(Protocol):
-    """The slot that a try holds, and what the schedule is told of the host that it asks."""
-
-    async def pace(self, url: URL) -> None:
-        """Wait until one more request may start, which asks for ``url``; the slot counts for its host from then on.
-
-        :raises AioDownloadError: if that host is not asked for now.
-        """
-
-    def opens_in(self, url: URL) -> float:
-        """Seconds for which the host of ``url`` is not to be asked."""
-
-    def attempted(self) -> None:
-        """A try begins."""
-
-    def answered(self, response: aiohttp.ClientResponse) -> None:
-        """The host has answered."""
-
-    def unanswered(self, error: AioDownloadError) -> None:
-        """The host has not answered."""
-
-    def later(self, wait: float) -> None:
-        """The answer says "later", and this bundle waits so many seconds; others of the host may have to, too."""
-
-    def closed(self, seconds: float, error: AioDownloadError) -> None:
-        """The host is not to be asked for so long that nobody waits for it."""
-
-    def slow_down(self, url: URL, delay: float) -> None:
-        """The host of ``url`` wants so many seconds between requests."""
-
-    def gave_up(self, error: AioDownloadError) -> None:
-        """The bundle does without this host, which has not answered."""
-
-    def free(self) -> None:
-        """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
 
 
 @dataclass(frozen=True, slots=True)

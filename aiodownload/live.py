@@ -9,11 +9,12 @@ from .admission import chosen_path
 from .attempt import Attempts, Done, Failed, Verdict, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Dispatcher, Startable
-from .errors import AioDownloadError, ConfigurationError, DownloadError
+from .errors import ConfigurationError, DownloadError
 from .events import Watchers
 from .exchange import Exchanges
 from .observers.logs import LogObserver, somebody_reads
 from .permission import Permissions
+from .permit import Permit
 from .recorder import Recorder
 from .request.schedule import Entry, Schedule
 from .request.strategy import check_request_settings, limits_of
@@ -24,9 +25,6 @@ from .storage.workspace import Workspace
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
-    from yarl import URL
-
     from .download import AioDownload
 
 __all__ = ["Live"]
@@ -125,7 +123,7 @@ class Live:
         try:
             bundle._parse()
             bundle._file_path = chosen_path(self.download, bundle)
-            verdict: Verdict = await self.attempts.one(bundle, _Free())
+            verdict: Verdict = await self.attempts.one(bundle, Permit())
         except DownloadError as error:
             bundle.error = error
             verdict = Failed(error)
@@ -134,38 +132,3 @@ class Live:
         elif isinstance(verdict, Failed):
             bundle.status = Status.FAILED
             await tell_failure(self.download, bundle)
-
-
-class _Free:
-    """The permit of a try outside of the schedule."""
-
-    async def pace(self, url: URL) -> None:
-        """Nobody to wait for."""
-
-    def opens_in(self, url: URL) -> float:
-        """Nobody to wait for."""
-        return 0.0
-
-    def attempted(self) -> None:
-        """Nobody watches."""
-
-    def answered(self, response: ClientResponse) -> None:
-        """Nobody else asks."""
-
-    def unanswered(self, error: AioDownloadError) -> None:
-        """Nobody else asks."""
-
-    def later(self, wait: float) -> None:
-        """Nobody else asks."""
-
-    def closed(self, seconds: float, error: AioDownloadError) -> None:
-        """Nobody else asks."""
-
-    def slow_down(self, url: URL, delay: float) -> None:
-        """Nobody else asks."""
-
-    def gave_up(self, error: AioDownloadError) -> None:
-        """Nobody else asks."""
-
-    def free(self) -> None:
-        """Nobody waits."""

@@ -17,7 +17,7 @@ from .transport import TRANSPORT_ERRORS, Transport, transport_error
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
-    from .exchange import Permit
+    from .permit import Permit
     from .request.strategy import RequestStrategy
 
 __all__ = ["Permissions"]

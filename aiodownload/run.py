@@ -14,14 +14,12 @@ from .dispatcher import Startable
 from .errors import AioDownloadError, DeadlineError, StrategyError, UsageError
 from .events import Attempted, RetryScheduled, Settled
 from .exchange import Confirmed
+from .permit import Turn
 from .request.hosts import host_of
 from .request.schedule import Entry
 from .source import Source
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
-    from yarl import URL
-
     from .live import Live
 
 __all__ = ["Deliver", "Run"]
@@ -36,9 +34,9 @@ Deliver: TypeAlias = Callable[[int, AioDownloadBundle], object]
 
 
 class _Job(Candidate):
-    """One place in the input of a run; and what a try of it tells the schedule."""
+    """One place in the input of a run."""
 
-    __slots__ = ("began", "entry", "followers", "index", "over", "run", "state", "timer")
+    __slots__ = ("began", "followers", "index", "over", "permit", "run", "state", "timer")
 
     READY = "ready"
     ACTIVE = "active"
@@ -48,56 +46,27 @@ class _Job(Candidate):
         super().__init__(bundle)
         self.run = run
         self.index = index
-        self.entry: Entry[Startable] | None = None
+        self.permit: Turn | None = None  # if it has to be asked for
         self.followers: list[_Job] = []
         self.began = 0.0
         self.over = False
         self.state = self.READY
         self.timer: asyncio.TimerHandle | None = None
 
-    def start(self, entry: Entry[Startable]) -> None:
-        self.run.start(self, entry)
+    def start(self) -> None:
+        if self.permit is not None:
+            self.run.start(self, self.permit)
 
     def refuse(self, error: AioDownloadError) -> None:
         self.run.refuse(self, error)
-
-    async def pace(self, url: URL) -> None:
-        if self.entry is not None:
-            await self.run.live.dispatcher.pace(self.entry, host_of(url))
-
-    def opens_in(self, url: URL) -> float:
-        return self.run.live.dispatcher.opens_in(host_of(url))
 
     def attempted(self) -> None:
         if self.run.live.watchers:
             self.run.live.watchers.emit(Attempted(self.bundle))
 
-    def answered(self, response: ClientResponse) -> None:
-        if self.entry is not None:
-            self.run.live.dispatcher.answered(self.entry, response)
-
-    def unanswered(self, error: AioDownloadError) -> None:
-        if self.entry is not None:
-            self.run.live.dispatcher.unanswered(self.entry, error)
-
-    def later(self, wait: float) -> None:
-        if self.entry is not None:
-            self.run.live.dispatcher.later(self.entry, wait)
-
-    def closed(self, seconds: float, error: AioDownloadError) -> None:
-        if self.entry is not None:
-            self.run.live.dispatcher.closed(self.entry, seconds, error)
-
-    def slow_down(self, url: URL, delay: float) -> None:
-        self.run.live.dispatcher.slow_down(host_of(url), delay)
-
-    def gave_up(self, error: AioDownloadError) -> None:
-        if self.entry is not None:
-            self.run.live.dispatcher.gave_up(self.entry, error)
-
     def free(self) -> None:
-        if self.entry is not None and self.entry.active:
-            self.run.live.release(self.entry)
+        if self.permit is not None:
+            self.permit.free()
 
 
 class Run:
@@ -126,7 +95,7 @@ class Run:
         self._exhausted = False
         self._draining = False
         self._source_error: Exception | None = None
-        self._resting: list[asyncio.Future[tuple[_Job, Entry[Startable]]]] = []
+        self._resting: list[asyncio.Future[tuple[_Job, Turn]]] = []
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._group: asyncio.TaskGroup
@@ -249,8 +218,9 @@ class Run:
             if job.verdict == Candidate.FETCH:
                 # One with mirrors asks for a host when it knows which.
                 origin = "" if job.bundle.mirrors else host_of(job.bundle._parse())
-                job.entry = Entry(job, origin, sleep_time(self.live.request, job.bundle))
-                self.live.dispatcher.submit(job.entry)
+                entry: Entry[Startable] = Entry(job, origin, sleep_time(self.live.request, job.bundle))
+                job.permit = Turn(self.live.dispatcher, entry, job.attempted, self.live.release)
+                self.live.dispatcher.submit(entry)
             elif job.verdict == Candidate.SETTLED:
                 self._finish_soon(job)
             elif isinstance(job.leader, _Job):
@@ -268,7 +238,7 @@ class Run:
 
     # Trying.
 
-    def start(self, job: _Job, entry: Entry[Startable]) -> None:
+    def start(self, job: _Job, turn: Turn) -> None:
         """Called by the dispatcher, which has given the job a slot."""
         if not job.bundle.attempts:
             job.began = asyncio.get_running_loop().time()
@@ -278,10 +248,10 @@ class Run:
         while self._resting:
             rest = self._resting.pop()
             if not rest.done():  # cancelled while the group is being taken down
-                rest.set_result((job, entry))
+                rest.set_result((job, turn))
                 self.look_for_room()
                 return
-        work = self._work(job, entry)
+        work = self._work(job, turn)
         try:
             self._group.create_task(work)
         except RuntimeError:  # the group is being taken down
@@ -290,18 +260,18 @@ class Run:
         else:
             self.look_for_room()
 
-    async def _work(self, job: _Job, entry: Entry[Startable]) -> None:
+    async def _work(self, job: _Job, turn: Turn) -> None:
         """One worker: make a try, then rest until there is another to make."""
         while True:
             try:
-                await self._try(job, entry)
+                await self._try(job, turn)
             except asyncio.CancelledError as error:
                 self._cancelled(job, error)
                 raise
-            rest: asyncio.Future[tuple[_Job, Entry[Startable]]] = asyncio.get_running_loop().create_future()
+            rest: asyncio.Future[tuple[_Job, Turn]] = asyncio.get_running_loop().create_future()
             self._resting.append(rest)
-            del job, entry
-            job, entry = await rest
+            del job, turn
+            job, turn = await rest
 
     def _mark(self, job: _Job, state: str) -> None:
         """Keep count of the jobs that are active and of those that wait for something else than a slot."""
@@ -325,35 +295,33 @@ class Run:
         if not _is_cancelled():
             raise StrategyError(job.bundle, "a hook", "it raised CancelledError") from error
 
-    async def _try(self, job: _Job, entry: Entry[Startable]) -> None:
+    async def _try(self, job: _Job, turn: Turn) -> None:
         bundle = job.bundle
         try:
             if self.live.request.deadline is None:
-                verdict = await self.live.attempts.one(bundle, job)
+                verdict = await self.live.attempts.one(bundle, turn)
             else:
-                verdict = await self._in_time(job, self.live.request.deadline)
+                verdict = await self._in_time(job, turn, self.live.request.deadline)
         finally:
-            job.free()
+            turn.free()
         if isinstance(verdict, Again):
             if self._may_retry():
-                self._wait(job, entry, verdict)
+                self._wait(job, turn, verdict)
                 return
             verdict = Failed(verdict.error)
         if isinstance(verdict, Failed):
             bundle.error, bundle.status = verdict.error, Status.FAILED
-            if verdict.silent:
-                self.live.dispatcher.gave_up(entry, verdict.error)
         else:
             bundle.status = Status.CACHED if isinstance(verdict, Confirmed) else Status.DONE
         bundle.elapsed = asyncio.get_running_loop().time() - job.began
         await self._finish(job)
 
-    async def _in_time(self, job: _Job, deadline: float) -> Verdict:
+    async def _in_time(self, job: _Job, turn: Turn, deadline: float) -> Verdict:
         """One try, within the deadline."""
         end = job.began + deadline
         try:
             async with asyncio.timeout_at(end) as limit:
-                verdict = await self.live.attempts.one(job.bundle, job)
+                verdict = await self.live.attempts.one(job.bundle, turn)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -379,22 +347,22 @@ class Run:
         """The job waits for nothing any more: it has failed."""
         if job not in self._jobs or job.state == _Job.ACTIVE:
             return
-        if job.entry is not None:
-            self.live.dispatcher.schedule.withdraw(job.entry)
+        if job.permit is not None:
+            self.live.dispatcher.schedule.withdraw(job.permit.entry)
         job.bundle.error, job.bundle.status = error, Status.FAILED
         if job.began:
             job.bundle.elapsed = asyncio.get_running_loop().time() - job.began
         self._mark(job, _Job.ACTIVE)
         self._spawn(job, self._finish(job))
 
-    def _wait(self, job: _Job, entry: Entry[Startable], again: Again) -> None:
+    def _wait(self, job: _Job, turn: Turn, again: Again) -> None:
         self._mark(job, _Job.WAITING)
         if self._draining:
             self._drop(job)
             return
         if self.live.watchers:
             self.live.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
-        self.live.dispatcher.submit(entry, again.delay)
+        self.live.dispatcher.submit(turn.entry, again.delay)
         self.look_for_room()
 
     # Settling.
