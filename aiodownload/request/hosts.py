@@ -1,4 +1,4 @@
-"""Host: what the schedule knows of one origin: who waits for it, what limits it, and how it is."""
+"""Host: what the schedule knows of one origin: who waits for it, and what limits it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..errors import AioDownloadError
+from .health import FEW, NEVER, Health
 from .pacing import Rate
 
 if TYPE_CHECKING:
@@ -31,16 +32,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-SUSPECT = 3  # tries in a row without any answer, after which a host gets a few at a time
-FEW = 3  # bundles given up so, after which the others are not kept waiting for it
-PROBE = 60.0  # seconds until a host that is given up is asked again, at first
-LONGEST_PROBE = 600.0
-LONGEST_CLOSED = 86400.0  # seconds for which a host is believed that wants to be left alone for longer
-MANY = 10  # first tries without an answer, where there was a connection: perhaps only these URLs get none
-COOL = 0.1  # seconds that a host is left alone after a first "later" without a time
 REMEMBERED = 60.0  # seconds that what was learnt of a host outlives its last request
-
-NEVER = float("-inf")
 
 QUICK, NEW, LONG, SILENT = range(4)
 """Kinds of hosts: it answers soon; nobody knows yet; it takes long; it has never answered, and keeps us waiting."""
@@ -163,18 +155,12 @@ class Host(Generic[T]):
         "_plain",
         "_spaced",
         "active",
-        "alone_until",
         "aside",
         "asking",
-        "closed_until",
-        "cool_down",
-        "cooled",
         "counted",
         "delay",
-        "down",
-        "error",
         "forget_at",
-        "given_up",
+        "health",
         "in_turn",
         "kind",
         "last_start",
@@ -183,19 +169,11 @@ class Host(Generic[T]):
         "listed",
         "long",
         "origin",
-        "owed",
         "pace",
-        "probe",
-        "probed",
         "proven",
         "quick",
-        "quota",
-        "quota_until",
         "rate",
-        "sent_away",
-        "silent",
         "spacing",
-        "suspect_at",
         "times",
         "wake",
     )
@@ -228,21 +206,7 @@ class Host(Generic[T]):
         self.delay = 0.0  # seconds between starts that its robots.txt asks for
         self.last_start = NEVER
         self.spacing = 0.0  # of what started last
-        self.alone_until = NEVER  # it has asked for a pause
-        self.cool_down = 0.0  # seconds of the last pause that it did not name the end of
-        self.cooled = NEVER  # when that began
-        self.quota: int | None = None  # requests that it still allows
-        self.quota_until = NEVER
-        self.silent = 0  # tries in a row that got no answer at all
-        self.given_up = 0  # bundles in a row that failed so
-        self.suspect_at = NEVER  # when there were a few of them
-        self.owed = 0  # bundles that are to have their first try before others go on: perhaps they are answered
-        self.probed = 0.0  # first tries that were not; one with a connection counts for less
-        self.sent_away = 0  # answers in a row that asked for too long a wait
-        self.down = False  # whether it was found so, and has not answered since
-        self.probe = PROBE
-        self.closed_until = NEVER
-        self.error: AioDownloadError | None = None  # why its bundles fail until then
+        self.health = Health()
 
     def __repr__(self) -> str:
         return f"<Host {self.origin} active={self.active} ready={len(self)} later={len(self.later)}>"
@@ -254,8 +218,8 @@ class Host(Generic[T]):
     @property
     def limit(self) -> int:
         """Requests at once."""
-        if self.silent >= SUSPECT:
-            return 1 if self.down else min(FEW, self._limit)
+        if self.health.suspect:
+            return 1 if self.health.down else min(FEW, self._limit)
         return self._limit if self.pace is None else min(self._limit, self.pace.window)
 
     @property
@@ -277,7 +241,7 @@ class Host(Generic[T]):
 
     def _put_again(self, entry: Entry[T]) -> None:
         # Where none is answered, those go first that have the fewest tries left: some shall come to their end.
-        if self.silent >= SUSPECT and self._again and entry.tries > self._again[0].tries:
+        if self.health.suspect and self._again and entry.tries > self._again[0].tries:
             self._again.appendleft(entry)
         else:
             self._again.append(entry)
@@ -288,7 +252,7 @@ class Host(Generic[T]):
 
     def _queue(self) -> deque[Entry[T]]:
         """Whose first entry is next: what was tried before goes first, but for bundles that are owed a try."""
-        return self._again if self._again and not (self.owed and self._fresh) else self._fresh or self._again
+        return self._again if self._again and not (self.health.owed and self._fresh) else self._fresh or self._again
 
     def first(self) -> Entry[T]:
         """The entry that is next."""
@@ -315,7 +279,7 @@ class Host(Generic[T]):
 
     def next_start(self, spacing: float) -> float:
         """When a request may start, as far as it is a matter of time."""
-        start = self.alone_until
+        start = self.health.start()
         if self._spaced and self.last_start + spacing > start:
             start = self.last_start + spacing
         if self.delay and self.last_start + self.delay > start:
@@ -324,25 +288,23 @@ class Host(Generic[T]):
             start = self.rate.next_start
         if self.pace is not None and self.pace.next_start > start:
             start = self.pace.next_start
-        if self.quota is not None and self.quota <= 0 and self.quota_until > start:
-            start = self.quota_until
         return start
 
     def may_start(self, now: float) -> float | None:
         """When its first entry may start; None if that takes another event than the passing of time."""
-        later = self.later
+        later, health = self.later, self.health
         while later and later[0][0] <= now:
             self._put_again(heapq.heappop(later)[2])
         queue = self._queue()
         while queue and queue[0].gone:
             queue.popleft()
             queue = self._queue()
-        if not queue or (later and not self._again and not self.owed and self.silent >= SUSPECT):
+        if not queue or (later and not self._again and not health.owed and health.suspect):
             # One that does not answer is asked by few bundles, until it answers or they give up; the others wait.
             return later[0][0] if later else None
-        if self.active >= (self._limit if self._plain and self.silent < SUSPECT else self.limit):
+        if self.active >= (self._limit if self._plain and not health.suspect else self.limit):
             return None
-        return self.alone_until if self._plain and self.quota is None else self.next_start(queue[0].spacing)
+        return health.start() if self._plain else self.next_start(queue[0].spacing)
 
     def started(self, now: float, spacing: float) -> None:
         """Count a request that starts."""
@@ -354,10 +316,7 @@ class Host(Generic[T]):
             self.rate.started(now)
         if self.pace is not None:
             self.pace.started(now)
-        if self.quota is not None:
-            self.quota -= 1
-            if now >= self.quota_until:
-                self.quota = None
+        self.health.started(now)
 
     def slow_down(self, delay: float) -> None:
         """Let so many seconds lie between starts."""
@@ -366,84 +325,27 @@ class Host(Generic[T]):
 
     def memory(self, now: float) -> float:
         """Until when it must be remembered, though it has nothing to do."""
-        learnt = self.pace is not None or self.silent or self.cool_down or self.sent_away or self.delay
-        allowed = self.quota_until if self.quota is not None else now
+        health = self.health
+        learnt = self.pace is not None or self.delay or health.remarkable
+        allowed = health.quota_until if health.quota is not None else now
         return max(
-            allowed, self.next_start(self.spacing), self.closed_until + REMEMBERED, now + REMEMBERED if learnt else now
+            allowed,
+            self.next_start(self.spacing),
+            health.closed_until + REMEMBERED,
+            now + REMEMBERED if learnt else now,
         )
-
-    # What its answers say.
 
     def answered(self, asked: float, now: float, later: bool, told: bool) -> None:
         """There is an answer; it may be one that says "later", and perhaps when."""
-        self.silent = self.given_up = self.owed = 0
-        self.probed = 0.0
-        self.down = False
-        self.probe = PROBE
-        if later:
-            if self.pace is not None:
-                self.pace.refused(asked, now, told)
-            return
-        self.cool_down = 0.0
-        self.sent_away = 0
+        self.health.answered(later=later)
         if self.pace is not None:
-            self.pace.answered(asked, now)
+            if later:
+                self.pace.refused(asked, now, told)
+            else:
+                self.pace.answered(asked, now)
 
     def unanswered(self, asked: float, now: float, first: bool, connected: bool) -> None:
         """There is no answer at all, perhaps to the first try of a bundle, though perhaps there was a connection."""
-        self.silent += 1
-        if first:
-            self.owed = 0
-            if self.silent > SUSPECT and asked >= self.suspect_at:  # not one that was under way before
-                self.probed += FEW / MANY if connected else 1
-        if self.silent == SUSPECT:
-            self.suspect_at = now
-        if self.silent == SUSPECT or (self.silent > SUSPECT and not first and self.probed < FEW - 0.01):
-            self.owed = 1
+        self.health.unanswered(asked, now, first=first, connected=connected)
         if self.pace is not None:
             self.pace.failed(asked, now)
-
-    def leave_alone(self, asked: float, now: float, told: float, wait: float) -> None:
-        """It says "later".
-
-        :param told: in how many seconds, by its own words, or 0.
-        :param wait: seconds that the bundle waits for its next try: where nothing is told, the pause of the
-            others grows up to this.
-        """
-        if told > 0:
-            self.alone_until = max(self.alone_until, now + told)
-        elif wait > 0 and asked >= self.cooled:  # those that were under way together count once
-            self.cool_down = min(max(COOL, 2 * self.cool_down), wait)
-            self.cooled = now
-            self.alone_until = max(self.alone_until, now + self.cool_down)
-
-    def allow(self, remaining: int, seconds: float, now: float) -> None:
-        """It allows ``remaining`` requests in the next ``seconds``, those included that wait for their answer."""
-        self.quota = remaining - self.asking
-        self.quota_until = now + seconds
-
-    def send_away(self, now: float, seconds: float) -> bool:
-        """It asks for too long a wait.  Whether it has done so a few times, and nothing else."""
-        self.sent_away += 1
-        if self.sent_away < FEW:
-            return False
-        self.closed_until = max(self.closed_until, now + min(seconds, LONGEST_CLOSED))
-        return True
-
-    def give_up(self) -> None:
-        """A bundle has failed after all its tries, and the last had no answer."""
-        self.given_up += 1
-        if self.probed < FEW - 0.01:
-            self.owed = 1
-
-    def is_down(self, now: float) -> bool:
-        """Whether a few bundles have gone through all their tries, and as many others had a first one, unanswered.
-
-        Once that was so, one more try without an answer says it again.
-        """
-        if now < self.closed_until or (not self.down and (self.given_up < FEW or self.probed < FEW - 0.01)):
-            return False
-        self.down = True
-        self.closed_until = now + self.probe
-        self.probe = min(2 * self.probe, LONGEST_PROBE)
-        return True

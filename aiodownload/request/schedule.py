@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..errors import AioDownloadError
-from .hosts import LONG, NEW, QUICK, SILENT, SUSPECT, Entry, Host, Limits, Slot, kind_of
+from .hosts import LONG, NEW, QUICK, SILENT, Entry, Host, Limits, Slot, kind_of
 
 __all__ = ["Entry", "Limits", "Schedule"]
 
@@ -89,8 +89,8 @@ class Schedule(Generic[T]):
         host = self._host(entry.origin, now)
         entry.host = host
         entry.gone = False
-        if self._closed(host, now):
-            entry.error = host.error
+        if host.health.is_closed(now):
+            entry.error = host.health.error
             self.refusals.append(entry)
             self._look_at(host, now)
             return
@@ -181,8 +181,8 @@ class Schedule(Generic[T]):
         host = self._host(origin, now)
         entry.host = host
         entry.gone = False
-        if self._closed(host, now):
-            entry.error = host.error
+        if host.health.is_closed(now):
+            entry.error = host.health.error
             self.refusals.append(entry)
             granted = False
         elif (
@@ -206,9 +206,9 @@ class Schedule(Generic[T]):
         host = self._hosts.get(origin)
         if host is None:
             return 0.0
-        wait = max(0.0, host.alone_until - now, host.closed_until - now)
+        wait = host.health.opens_in(now)
         # One that does not answer is asked by one at a time: whoever can do without it shall not wait for that.
-        return max(wait, SUSPECTED) if host.silent >= SUSPECT and host.active else wait
+        return max(wait, SUSPECTED) if host.health.suspect and host.active else wait
 
     def withdraw(self, entry: Entry[T]) -> None:
         """Forget an entry that waits."""
@@ -234,10 +234,9 @@ class Schedule(Generic[T]):
             self._heard(entry, host)
             if not host.proven:
                 self._class(host, True, host.long)
-            suspect = host.silent
+            suspect = host.health.suspect
             host.answered(entry.since, now, later, told)
             if suspect:
-                self._open(host)
                 self._look_at(host, now)
 
     def unanswered(
@@ -254,14 +253,17 @@ class Schedule(Generic[T]):
             self._close_if_down(entry.host, now, error)
 
     def leave_alone(self, entry: Entry[T], now: float, *, told: float, wait: float) -> None:
-        """The host of ``entry`` asks to be left alone, all its entries wait; see :meth:`Host.leave_alone`."""
+        """The host of ``entry`` asks to be left alone, all its entries wait; see :meth:`Health.leave_alone`."""
         if entry.host is not None:
-            entry.host.leave_alone(entry.since, now, told, wait)
+            entry.host.health.leave_alone(entry.since, now, told, wait)
 
     def allow(self, entry: Entry[T], now: float, remaining: int, seconds: float) -> None:
-        """The host of ``entry`` allows so many more requests in the next seconds."""
+        """The host of ``entry`` allows so many more requests in the next seconds.
+
+        Those that wait for their answer have not been counted yet.
+        """
         if entry.host is not None:
-            entry.host.allow(remaining, seconds, now)
+            entry.host.health.allow(remaining - entry.host.asking, seconds, now)
             self._look_at(entry.host, now)
 
     def slow_down(self, origin: str, now: float, delay: float) -> None:
@@ -276,7 +278,7 @@ class Schedule(Generic[T]):
         :param error: as in :meth:`unanswered`.
         """
         if entry.host is not None:
-            entry.host.give_up()
+            entry.host.health.give_up()
             self._close_if_down(entry.host, now, error)
 
     def close(self, entry: Entry[T], now: float, seconds: float, error: AioDownloadError) -> None:
@@ -284,31 +286,19 @@ class Schedule(Generic[T]):
         nothing else, it is believed, and refuses all entries for so long.
         """
         host = entry.host
-        if host is not None and host.origin and host.send_away(now, seconds):
+        if host is not None and host.origin and host.health.send_away(now, seconds):
             self._close(host, now, error)
 
     def _close_if_down(self, host: Host[T], now: float, error: Callable[[float], AioDownloadError]) -> None:
-        if host.origin and host.is_down(now):
-            self._close(host, now, error(host.closed_until - now))
+        if host.origin and host.health.found_down(now):
+            self._close(host, now, error(host.health.closed_until - now))
 
     def _close(self, host: Host[T], now: float, error: AioDownloadError) -> None:
-        host.error = error
+        host.health.error = error
         for entry in host.take_all():
             entry.error = error
             self.refusals.append(entry)
         self._look_at(host, now)
-
-    def _open(self, host: Host[T]) -> None:
-        host.error = None
-        host.closed_until = -math.inf
-
-    def _closed(self, host: Host[T], now: float) -> bool:
-        if host.error is None:
-            return False
-        if now < host.closed_until:
-            return True
-        host.error = None  # one that does not answer gets one entry at a time
-        return False
 
     # Where each host stands.
 

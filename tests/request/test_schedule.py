@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiodownload.errors import AioDownloadError, HostDownError
-from aiodownload.request.hosts import COOL, FEW, PROBE, REMEMBERED, SUSPECT
+from aiodownload.request.health import COOL, FEW, PROBE, SUSPECT
+from aiodownload.request.hosts import REMEMBERED
 from aiodownload.request.schedule import LATE, Entry, Limits, Schedule
 
 
