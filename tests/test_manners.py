@@ -760,9 +760,9 @@ def test_adaptive_takes_a_limited_server_as_it_is(server: FaultServer, home: Any
 
 def test_adaptive_never_goes_above_the_settings(server: FaultServer, home: Any) -> None:
     """A server that bears anything still sees at most so many at once."""
-    server.default = busy(0.01)
+    server.default = busy(0.2)
     strategy = Adaptive(concurrent=6, per_host=3)
-    bundles = aiodownload.swarm(urls(server, 150), AioDownload(None, DownloadStrategy(home=home), strategy))
+    bundles = aiodownload.swarm(urls(server, 40), AioDownload(None, DownloadStrategy(home=home), strategy))
     assert all(bundle.ok for bundle in bundles)
     assert server.most_active == 3
 
