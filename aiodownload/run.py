@@ -101,7 +101,7 @@ class Run:
         self._group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
         live.runs.add(self)
-        live.dispatcher.schedule.expecting += 1
+        live.dispatcher.schedule.expect(1)
         self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
 
     def __repr__(self) -> str:
@@ -200,7 +200,7 @@ class Run:
     def _end_of_input(self) -> None:
         if not self._exhausted:
             self._exhausted = True
-            self.live.dispatcher.schedule.expecting -= 1
+            self.live.dispatcher.schedule.expect(-1)
         self._look_for_end()
 
     def _look_for_end(self) -> None:

@@ -100,12 +100,14 @@ class Slot:
     """One of the slots while an entry has it.
 
     :param host: whose request it is for.
+    :param since: when it was given.
     """
 
-    __slots__ = ("held", "host", "late")
+    __slots__ = ("held", "host", "late", "since")
 
-    def __init__(self, host: Host[Any]) -> None:
+    def __init__(self, host: Host[Any], since: float) -> None:
         self.host = host
+        self.since = since
         self.held = True
         self.late = False
 

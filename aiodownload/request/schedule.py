@@ -10,19 +10,14 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..errors import AioDownloadError
-from .hosts import LONG, NEW, QUICK, SILENT, Entry, Host, Limits, Slot, kind_of
+from .hosts import Entry, Host, Limits
+from .line import Line
 
 __all__ = ["Entry", "Limits", "Schedule"]
 
 T = TypeVar("T")
 
-LATE = 1.0  # seconds after which a request counts as one that takes long, but never more than
-TIMES = 8  # times what quick ones take, nor less than
-SOON = 0.1  # seconds
-LEAST = 0.2  # of the slots, for each kind of hosts
 SUSPECTED = 1.0  # seconds for which who can do without a host that does not answer does so
-EXPECTED = 30.0  # seconds for which quick hosts are expected to come again
-LATELY = 1.0  # seconds, over which the slots are averaged that quick ones use
 
 
 class Schedule(Generic[T]):
@@ -33,11 +28,6 @@ class Schedule(Generic[T]):
     heap, and one that waits for an answer in neither.  So a decision costs the same however many entries wait, and
     the logarithm of the number of hosts that wait for their time.
 
-    Slots are kept for those that give them back soon.  Hosts whose requests take long, a second or eight times what
-    others take (they are slow, or have large files), have a fifth of the slots, and more only if nobody else could use
-    them; so have hosts that have not answered yet, each with one request at a time, and those of them that have kept
-    one waiting for long.  Where nobody else has anything to do, they have all.
-
     ``now`` is any clock that does not run backwards, in seconds.
 
     :param limits: what holds requests back.
@@ -45,44 +35,45 @@ class Schedule(Generic[T]):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.concurrent = limits.concurrent
-        self.active = 0
         self._hosts: dict[str, Host[T]] = {}
-        self._line: deque[Host[T]] = deque()  # the hosts that may go now
-        # Of those, the ones that must let others pass, by their kind.
-        self._aside: dict[int, deque[Host[T]]] = {NEW: deque(), LONG: deque(), SILENT: deque()}
+        self._line: Line[T] = Line(limits.concurrent, self._hosts)
         self._timed: list[tuple[float, int, Host[T]]] = []
         self._idle: list[tuple[float, int, Host[T]]] = []
         self._order = itertools.count()
         self._last_start = -math.inf
-        self._young: deque[tuple[float, Slot]] = deque()  # without the entries, which may be gone by then
-        self._has = [0, 0, 0, 0]  # slots that hosts of each kind have
-        self._eager = self._quick = 0  # hosts that have something ready and do not take long; and that are quick
-        self._eager_in_line = self._quick_in_line = 0  # of those, the ones that may go now
-        self._late = LATE
-        self.expecting = 0  # runs that have not read all of their input
-        self._quick_at = -math.inf  # when a quick host was last done with a request
-        self._used = 0.0  # slots that quick hosts have lately, on average
-        self._used_at = 0.0
         self.refusals: deque[Entry[T]] = deque()
 
     def __repr__(self) -> str:
         return f"<Schedule active={self.active}/{self.concurrent} hosts={len(self._hosts)} in line={len(self._line)}>"
 
     @property
+    def concurrent(self) -> int:
+        """How many slots there are."""
+        return self._line.slots
+
+    @property
+    def active(self) -> int:
+        """How many of them are taken."""
+        return self._line.active
+
+    @property
     def free(self) -> bool:
         """Whether a slot is free."""
-        return self.active < self.concurrent
+        return self._line.active < self._line.slots
 
     @property
     def startable(self) -> bool:
         """Whether a slot is free and a host stands in line for one."""
-        return self.active < self.concurrent and bool(self._line)
+        return self.free and bool(self._line)
 
     @property
     def held_back(self) -> bool:
         """Whether a slot is free, and no entry that waits may have it, each for its own host's sake."""
-        return self.active < self.concurrent and not self._line
+        return self.free and not self._line
+
+    def expect(self, runs: int) -> None:
+        """So many more runs (or fewer) have not read all of their input."""
+        self._line.expecting += runs
 
     def add(self, entry: Entry[T], now: float, delay: float = 0.0) -> None:
         """Put ``entry`` in: ready at once, or no earlier than ``delay`` seconds from ``now``."""
@@ -103,33 +94,23 @@ class Schedule(Generic[T]):
     def next(self, now: float) -> Entry[T] | None:
         """Return the entry that may start now, which takes a slot and marks a request start, or None."""
         while self._timed and self._timed[0][0] <= now:
-            when, _, host = heapq.heappop(self._timed)
-            host.times.discard(when)
-            if host.wake == when:
-                host.wake = math.inf
-                self._look_at(host, now)
-        if self.active >= self.concurrent:
-            return None
-        if self._young and self._young[0][0] <= now - self._late:
-            self._age(now)
+            when, _, due = heapq.heappop(self._timed)
+            due.times.discard(when)
+            if due.wake == when:
+                due.wake = math.inf
+                self._look_at(due, now)
         line = self._line
-        while line or self._bring_back():
-            host = line[0]
-            when_ = host.may_start(now)
-            if when_ is None or when_ > now:
-                self._step_out(host)
+        while (host := line.head(now)) is not None:
+            start = host.may_start(now)
+            if start is None or start > now:
+                line.leave(host)
                 self._look_at(host, now)
-                continue
-            if not host.quick and self._must_wait(host):
-                self._step_out(host)
-                host.in_turn = True
-                self._step_aside(host)
                 continue
             entry = host.first()
             if now < self._last_start + entry.spacing and not self.limits.spaced_per_host:
                 return None
             host.take()
-            self._step_out(host)
+            line.leave(host)
             entry.tries += entry.resume is None  # further requests belong to the same try
             self._start(entry, host, now)
             self._look_at(host, now)
@@ -148,10 +129,9 @@ class Schedule(Generic[T]):
         """Return when ``next`` may have an entry although nothing else happens, or None if never."""
         if self.refusals:
             return now
-        if self.active >= self.concurrent:
+        if not self.free:
             return None
-        if self._line:
-            host = self._line[0]
+        if (host := self._line.first) is not None:
             spacing = host.first().spacing if host.ready and not self.limits.spaced_per_host else 0.0
             return max(now, self._last_start + spacing)
         while self._timed and self._timed[0][2].wake != self._timed[0][0]:
@@ -186,7 +166,7 @@ class Schedule(Generic[T]):
             self.refusals.append(entry)
             granted = False
         elif (
-            self.active < self.concurrent
+            self.free
             and host.active < host.limit
             and host.next_start(entry.spacing) <= now
             and (self.limits.spaced_per_host or now >= self._last_start + entry.spacing)
@@ -218,7 +198,7 @@ class Schedule(Generic[T]):
         """Forget every entry that waits to be started and whose item is ``unwanted``."""
         for host in self._hosts.values():
             host.discard(lambda entry: entry.resume is None and unwanted(entry.item))
-            self._count(host)
+            self._line.count(host)
         self.refusals = deque(entry for entry in self.refusals if entry.resume is not None or not unwanted(entry.item))
 
     # What is heard of the hosts.
@@ -232,8 +212,7 @@ class Schedule(Generic[T]):
         host = entry.host
         if host is not None:
             self._heard(entry, host)
-            if not host.proven:
-                self._class(host, True, host.long)
+            self._line.proven(host)
             suspect = host.health.suspect
             host.answered(entry.since, now, later, told)
             if suspect:
@@ -337,135 +316,27 @@ class Schedule(Generic[T]):
                     host.forget_at = host.memory(now)
                     self._list_idle(host)
             elif when <= now:
-                host.in_turn = True
-                self._enter(host)
+                self._line.enter(host)
             elif when != host.wake:
                 host.wake = when
                 if when not in host.times:  # it may stand there from before
                     host.times.add(when)
                     heapq.heappush(self._timed, (when, next(self._order), host))
-        self._count(host)
-
-    def _step_out(self, host: Host[T]) -> None:
-        self._line.popleft()
-        self._eager_in_line -= host.kind <= NEW
-        self._quick_in_line -= host.quick
-        host.in_turn = False
-
-    def _enter(self, host: Host[T]) -> None:
-        self._line.append(host)
-        self._eager_in_line += host.kind <= NEW
-        self._quick_in_line += host.quick
-
-    def _bring_back(self) -> bool:
-        """Let one of those that stepped aside stand in line again, if there is room for it."""
-        for kind, aside in self._aside.items():
-            while aside and aside[0].aside != kind:  # it stands elsewhere by now
-                aside.popleft()
-            if aside and not self._must_wait(aside[0]):
-                self._return(aside.popleft())
-                return True
-        return False
-
-    def _step_aside(self, host: Host[T]) -> None:
-        host.aside = host.kind
-        self._aside[host.kind].append(host)
-
-    def _return(self, host: Host[T]) -> None:
-        host.aside = None
-        self._enter(host)
-
-    def _must_wait(self, host: Host[T]) -> bool:
-        """Whether it must let others pass: quicker ones, or, if it has not answered yet, anybody."""
-        has, kind = self._has, host.kind
-        if not host.proven and host.active:  # one at a time, until it has answered, where slots are scarce
-            others = len(self._line) - (host.aside is None)
-            if others >= self.concurrent - self.active:
-                return True
-        slots, least = self.concurrent, max(1.0, self.concurrent * LEAST)
-        # For quick ones, as many as they use, and twice the square root more: so far stray arrivals at random.
-        room = slots - self._used - 2 * math.sqrt(self._used) - 1
-        if kind == NEW:
-            if not self._quick:
-                return False
-            if self.active - has[QUICK] >= slots - least:
-                return True
-            return has[NEW] >= (least if self._quick_in_line else max(least, room - has[LONG] - has[SILENT]))
-        if not self._eager:
-            # Quick ones may be next in the input: let all slots be taken, and nobody reads on to find them.
-            soon = self.expecting and len(self._hosts) > 1 and self._used_at - self._quick_at < EXPECTED
-            return bool(soon) and has[LONG] + has[SILENT] >= slots - int(slots * LEAST)
-        other = has[LONG + SILENT - kind]
-        return has[kind] >= (least if self._eager_in_line else max(least, room - least - other))
-
-    def _count(self, host: Host[T]) -> None:
-        """Keep count of the hosts that have something ready and do not take long, and of the quick ones among them."""
-        eager = not host.long and host.ready
-        counts = (eager, eager and host.proven)
-        if counts != host.counted:
-            self._eager += counts[0] - host.counted[0]
-            self._quick += counts[1] - host.counted[1]
-            host.counted = counts
+        self._line.count(host)
 
     def _start(self, entry: Entry[T], host: Host[T], now: float) -> None:
-        entry.slot, entry.since = Slot(host), now
+        entry.slot, entry.since = self._line.take(host, now), now
         entry.asking = True
-        self.active += 1
-        self._has[host.kind] += 1
         self._last_start = now
-        passed, self._used_at = now - self._used_at, now
-        self._used += (self._has[QUICK] - self._used) * min(1.0, passed / LATELY)
         host.started(now, entry.spacing)
-        self._young.append((now, entry.slot))
 
     def _give_back(self, entry: Entry[T], host: Host[T], now: float) -> None:
         if entry.asking:
             self._heard(entry, host)
-        self.active -= 1
-        host.active -= 1
-        self._has[host.kind] -= 1
         if entry.slot is not None:
-            host.late -= entry.slot.late
-            entry.slot.held = False
-            entry.slot = None
-        held = now - entry.since
-        if held < self._late:
-            self._quick_at = now
-            self._late += (min(LATE, max(SOON, TIMES * held)) - self._late) / 100
-        long = host.late > 0 or held >= self._late
-        if long != host.long:
-            self._class(host, host.proven, long)
-        if self._aside[NEW] or self._aside[LONG] or self._aside[SILENT]:
-            self._bring_back()
+            slot, entry.slot = entry.slot, None
+            self._line.give_back(slot, now)
 
     def _heard(self, entry: Entry[T], host: Host[T]) -> None:
         host.asking -= entry.asking
         entry.asking = False
-
-    def _age(self, now: float) -> None:
-        """Notice which requests have begun to take long."""
-        young = self._young
-        while young and young[0][0] <= now - self._late:
-            slot = young.popleft()[1]
-            if slot.held:
-                slot.late = True
-                slot.host.late += 1
-                self._class(slot.host, slot.host.proven, True)
-
-    def _class(self, host: Host[T], proven: bool, long: bool) -> None:
-        """Note what is known of a host now."""
-        before, kind = host.kind, kind_of(proven, long)
-        host.proven, host.long, host.kind, host.quick = proven, long, kind, kind == QUICK
-        if kind == before:
-            return
-        self._has[before] -= host.active
-        self._has[kind] += host.active
-        if host.in_turn and host.aside is None:
-            self._quick_in_line += host.quick - (before == QUICK)
-            self._eager_in_line += (kind <= NEW) - (before <= NEW)
-        if host.aside is not None:
-            if host.quick:
-                self._return(host)
-            else:
-                self._step_aside(host)
-        self._count(host)

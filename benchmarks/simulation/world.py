@@ -63,12 +63,13 @@ class World:
         self._number = 0
         self._active: Counter[str] = Counter()
         self._ahead = 0
+        self._exhausted = False
         self._busy = 0
 
     def run(self, hosts: Iterable[str], until: float = float("inf")) -> Outcome:
         """Download one URL for each of ``hosts``, in this order."""
         source = iter(hosts)
-        self.schedule.expecting = 1
+        self.schedule.expect(1)
         self._read(source)
         while self._ahead and self.now < until:
             self._pump(source)
@@ -107,10 +108,15 @@ class World:
                     break
             self.outcome.waiting = max(self.outcome.waiting, self._ahead)
             if read < room:
-                self.schedule.expecting = 0
+                self._end_of_input()
                 break
             if not self.schedule.held_back:
                 break
+
+    def _end_of_input(self) -> None:
+        if not self._exhausted:
+            self._exhausted = True
+            self.schedule.expect(-1)
 
     def _pump(self, source: Iterator[str]) -> None:
         while True:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from aiodownload.errors import AioDownloadError, HostDownError
 from aiodownload.request.health import COOL, FEW, PROBE, SUSPECT
 from aiodownload.request.hosts import REMEMBERED
-from aiodownload.request.schedule import LATE, Entry, Limits, Schedule
+from aiodownload.request.line import LATE
+from aiodownload.request.schedule import Entry, Limits, Schedule
 
 
 def schedule_of(
