@@ -475,7 +475,7 @@ async def test_eager_runs_that_never_wait(quick: Make) -> None:
 
 @pytest.mark.usefixtures("eager")
 async def test_eager_tries_that_fail_at_once(quick: Make) -> None:
-    """Tries that fail without any wait, a hundred slots of them, end the run with their outcomes."""
+    """Tries that fail without any wait, a hundred slots of them, end the run with their outcomes; each asks its own host."""
 
     async def unreachable(request: aiohttp.ClientRequest, _: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         raise aiohttp.ClientConnectionError
@@ -483,8 +483,8 @@ async def test_eager_tries_that_fail_at_once(quick: Make) -> None:
     client = aiohttp.ClientSession(middlewares=(unreachable,))
     many = RequestStrategy(concurrent=100)
     async with client, asyncio.timeout(5), quick(many, client=client) as download:
-        bundles = await download.swarm([f"http://127.0.0.1:1/{number}" for number in range(400)])
-    assert outcomes(bundles) == [("FAILED", 1)] * 400
+        bundles = await download.swarm([f"http://127.0.0.1:{1000 + number}/" for number in range(400)])
+    assert set(outcomes(bundles)) == {("FAILED", 1)}
 
 
 # Outcomes that are on the disk
