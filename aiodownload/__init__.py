@@ -25,12 +25,13 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``storage/``       WHAT TO KEEP: the only place that touches downloaded files
 ``observers/``     who watches
 ``source``         the caller's input as bundles
-``journal``        what became of every URL, in SQLite
+``journal``        what became of every URL, in SQLite; ``entries``: what it takes in and tells
 ``events, bundle, errors, checksums, checks, dates, redact``  the words that all of them use
 =================  ====================================================================
 """
 
 from types import FunctionType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ._version import __version__
 from .api import each, one, swarm
@@ -71,9 +72,11 @@ from .errors import (
     UsageError,
 )
 from .events import Attempted, Event, Observer, RetryScheduled, Settled
-from .journal import Journal
 from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestStrategy
 from .storage.strategy import DownloadStrategy
+
+if _TYPE_CHECKING:
+    from .journal import Journal
 
 __all__ = [
     "Adaptive",
@@ -132,6 +135,20 @@ __all__ = [
 
 # Reprs, tracebacks and pickles speak of aiodownload.X, wherever X is written down.
 for _name in __all__:
-    if isinstance(_public := globals()[_name], type | FunctionType):
+    if isinstance(_public := globals().get(_name), type | FunctionType):
         _public.__module__ = "aiodownload"
 del _name, _public, FunctionType
+
+
+def __getattr__(name: str) -> "type[Journal]":
+    """Load the journal when it is first asked for: few programs have one, and SQLite takes its time to load."""
+    if name != "Journal":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .journal import Journal
+
+    globals()[name] = Journal
+    return Journal
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TypeAlias
@@ -13,7 +12,7 @@ from .bundle import AioDownloadBundle, Status, Verified
 from .errors import DownloadError, PathError
 from .exchange import bug
 from .recorder import Recorder, Registered, confirm
-from .seen import Record, Seen
+from .seen import Record, Seen, SpillError
 from .storage.digests import agrees
 from .storage.placement import TURNS, find, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
@@ -175,7 +174,7 @@ class Admission:
         """Move the chosen outcomes from memory to the disk; where that fails, they stay in memory."""
         try:
             await self._workspace.disk.run(self._seen.spill)
-        except (sqlite3.Error, TypeError, ValueError) as error:
+        except SpillError as error:
             _log.warning("no temporary database (%s): all outcomes of this run are kept in memory", error)
             self._seen.stay()
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .bundle import AioDownloadBundle, parsed
 from .errors import AioDownloadError, DiskError, DownloadError, InvalidURLError, PathError, ProtocolError
@@ -18,21 +18,18 @@ from .storage.strategy import DownloadStrategy
 __all__ = ["Again", "Attempts", "Done", "Failed", "Source", "Verdict", "sleep_time", "tell_failure"]
 
 
-@dataclass(frozen=True, slots=True)
 class Done:
     """``on_success`` returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """Try again, no earlier than ``delay`` seconds from now."""
 
     error: AioDownloadError
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """It is over."""
 
     error: AioDownloadError

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import ConfigurationError, DigestError
 
@@ -21,8 +20,7 @@ _MARKS = str.maketrans("", "", "-_/")
 _HEX = re.compile(r"[0-9A-Fa-f]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(NamedTuple):
     """One expected checksum.
 
     :param algorithm: its name in hashlib (str), such as ``"sha256"``.
@@ -70,6 +68,8 @@ def _one_given(text: object) -> Digest:
         raise ConfigurationError(f"digest must name its algorithm, as in 'sha256:<hex>', not {reprlib.repr(text)}")
     known = algorithms()
     if _plain(name) not in known:
+        import difflib
+
         close = difflib.get_close_matches(_plain(name), known, 1)
         advice = f"did you mean {known[close[0]][0]!r}?" if close else "take 'sha256'"
         raise ConfigurationError(f"digest: {reprlib.repr(name)} is no algorithm of fixed length in hashlib; {advice}")

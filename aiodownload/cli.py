@@ -16,8 +16,9 @@ from ._version import __version__
 from .api import each
 from .bundle import AioDownloadBundle, Status
 from .download import AioDownload
+from .entries import Unfinished
 from .errors import AioDownloadError, ConfigurationError, JournalError
-from .journal import Journal, Unfinished
+from .journal import Journal
 from .redact import printable, redact
 from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestSettings, RequestStrategy
 from .storage.paths import is_below

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -16,13 +16,15 @@ from yarl import URL
 from .bundle import AioDownloadBundle
 from .errors import ConfigurationError, JournalError, StrategyError, UsageError
 from .events import Observer, checked_observers
-from .journal import Journal
 from .live import Live
 from .request.strategy import Lenient, RequestStrategy
 from .run import Deliver, Run
 from .source import Source, UrlMap, source_of
 from .storage.strategy import DownloadStrategy
 from .transport import Client, checked_client
+
+if TYPE_CHECKING:
+    from .journal import Journal
 
 __all__ = ["AioDownload", "Results"]
 
@@ -270,9 +272,11 @@ def attach_settled(error: BaseException, settled: list[AioDownloadBundle]) -> No
 
 
 def _journal(value: object) -> Journal | None:
-    if value is None or isinstance(value, Journal):
-        return value
+    if value is None:
+        return None
     if isinstance(value, (str, os.PathLike)):
+        from .journal import Journal  # with SQLite, which takes its time
+
         return Journal(value)
     methods = ("open", "close", "enlist", "publishing", "settle")
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):

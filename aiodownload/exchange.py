@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import aiohttp
@@ -12,6 +11,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from .bundle import AioDownloadBundle, Status
+from .entries import Publication
 from .errors import (
     AddressError,
     AioDownloadError,
@@ -30,7 +30,6 @@ from .errors import (
     TransportError,
 )
 from .flow import Flow, Flows
-from .journal import Publication
 from .permission import Permissions
 from .permit import Permit
 from .recorder import confirm
@@ -59,13 +58,11 @@ from .transport import TRANSPORT_ERRORS, Transport, transport_error
 __all__ = ["Confirmed", "Exchanges", "Failure", "Result", "bug"]
 
 
-@dataclass(frozen=True, slots=True)
 class Confirmed:
     """The file that is there is what the server has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A try that went wrong.
 
     :param retry: whether the strategy wants another one.
@@ -81,7 +78,6 @@ class Failure:
     silent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class _Short:
     """The server sent less than the rest of the file; it is kept, and there is more to be had."""
 

@@ -9,13 +9,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from .dates import http_date
+from .entries import PUBLISHING, STATES, Enlisted, FileState, Known, Outcome, Publication, Unfinished
 from .errors import ConfigurationError, JournalError
 
-__all__ = ["Enlisted", "FileState", "Journal", "Known", "Outcome", "Publication", "Unfinished"]
+__all__ = ["Journal"]
 
 APPLICATION = 0x61696F64  # "aiod", in the header of the file
 VERSION = 1
@@ -52,17 +51,8 @@ _TABLES = {
 }
 _INDEX = "CREATE INDEX failures ON urls (id) WHERE state IN ('failed', 'cancelled', 'enlisted', 'publishing')"
 
-ENLISTED, PUBLISHING, DONE, CACHED, FAILED, CANCELLED = (
-    "enlisted",
-    "publishing",
-    "done",
-    "cached",
-    "failed",
-    "cancelled",
-)
-STATES = (ENLISTED, PUBLISHING, DONE, CACHED, FAILED, CANCELLED)
 _VERIFIED = frozenset({"DIGEST", "LENGTH", "FRAMING", "NONE"})
-_ETAG = re.compile('(?:W/)?"[\x21\x23-\x7e\x80-\ud7ff\ue000-\U0010ffff]*"')
+_ETAG = re.compile('(?:W/)?"[^\x00-\x20"\x7f\ud800-\udfff]*"')
 _DATE = re.compile(r"[A-Za-z0-9,: +-]{1,64}")
 
 _LOOK_UP = (
@@ -72,150 +62,6 @@ _PUBLISH = (
     "UPDATE urls SET path = ?, size = ?, mtime_ns = ?, inode = ?, etag = ?, last_modified = ?, verified = ?,"
     " digest = ?, state = ? WHERE key = ?"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Enlisted:
-    """A URL that is about to be worked on.
-
-    :param key: 16 bytes that stand for the request.
-    :param url: as given, without user and password (str).
-    :param plain: whether the URL is all of the request: no headers, no form, no password (bool).
-    :param path: where its file would go (absolute str), or None if it cannot have one.
-    :param digest: what its bytes must come to.
-    :param mirrors: further URLs of the same bytes.
-    :param asker: for a request with credentials, which the key leaves out: a mark of the run and of the whole request,
-        that nothing can be learnt from (bytes), else None.
-    """
-
-    key: bytes
-    url: str
-    plain: bool
-    path: str | None
-    digest: tuple[str, ...] = ()
-    mirrors: tuple[str, ...] = ()
-    asker: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What is compared to tell whether a file is still the one that was published.
-
-    :param size: bytes.
-    :param mtime_ns: time of its last change, nanoseconds since 1970.
-    :param inode: its number in its file system.
-    """
-
-    size: int
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, state: os.stat_result) -> FileState:
-        """Return what counts of ``state``."""
-        return cls(state.st_size, state.st_mtime_ns, state.st_ino)
-
-    def is_of(self, state: os.stat_result, *, copy: bool) -> bool:
-        """Whether ``state`` is that of the file.
-
-        :param copy: a copy of it that has its time will do, such as one from a backup: the inode is not compared.
-        """
-        same_inode = (state.st_ino - self.inode) % 2**64 == 0
-        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns) and (copy or same_inode)
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A file that is about to get its final name.
-
-    :param path: that name (absolute str).
-    :param file: what it will look like there.
-    :param etag: the server's validator for it, weak or strong, or None.
-    :param last_modified: the server's date of it (RFC 9110 section 8.8.2), or None.
-    :param verified: name of the :class:`Verified` that it has.
-    :param digest: what its bytes have been proven to come to (``"sha256:<hex>"`` ...).
-    """
-
-    path: str
-    file: FileState
-    etag: str | None
-    last_modified: str | None
-    verified: str
-    digest: tuple[str, ...] = ()
-
-    def is_of(self, state: os.stat_result, *, copy: bool = True) -> bool:
-        """Whether ``state`` is that of the file as it was published.
-
-        :param copy: see :meth:`FileState.is_of`; not where the time is the server's (``remote_time``), since other
-            bytes may have that as well.
-        """
-        date = http_date(self.last_modified) if self.last_modified is not None else None
-        borrowed = date is not None and self.file.mtime_ns == int(date) * 1_000_000_000
-        return self.file.is_of(state, copy=copy and not borrowed)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the journal has of a URL from before.
-
-    :param state: one of :data:`STATES`.
-    :param publication: its file as it was published, if that is still known.
-    :param fileless: whether it has never had one: its ``on_success`` has kept something else (bool).
-    :param asker: see :attr:`Enlisted.asker`.
-    """
-
-    state: str
-    publication: Publication | None
-    fileless: bool = False
-    asker: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a URL.
-
-    :param key: 16 bytes that stand for the request.
-    :param state: ``done``, ``cached``, ``failed`` or ``cancelled``.
-    :param attempts: tries made.
-    :param http_status: of the last answer, or None.
-    :param final_url: after redirects, without user and password, or None.
-    :param error: the reason of a failure (str), or None.
-    :param elapsed: seconds.
-    :param path: where the file is or would be, or None.
-    """
-
-    key: bytes
-    state: str
-    attempts: int
-    http_status: int | None
-    final_url: str | None
-    error: str | None
-    elapsed: float
-    path: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """A URL that has no file yet.
-
-    :param key: 16 bytes that stand for the request.
-    :param url: without user and password.
-    :param plain: whether the URL is all of the request.
-    :param state: ``failed``, ``cancelled``, or, if the program was killed, ``enlisted`` or ``publishing``.
-    :param path: where its file would go, or None.
-    :param error: the reason, or None.
-    :param digest: what its bytes must come to.
-    :param mirrors: further URLs of the same bytes.
-    """
-
-    key: bytes
-    url: str
-    plain: bool
-    state: str
-    path: str | None
-    error: str | None
-    digest: tuple[str, ...] = ()
-    mirrors: tuple[str, ...] = ()
 
 
 class Journal:
@@ -234,6 +80,8 @@ class Journal:
 
     The journal holds no secrets: no password of a URL, no header, no form.
     """
+
+    __module__ = "aiodownload"  # where everybody finds it
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path

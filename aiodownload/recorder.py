@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .bundle import Status, Verified
+from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, Known, Outcome
 from .errors import InvalidURLError
-from .journal import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, Journal, Known, Outcome
 from .redact import redact
 from .storage.disk import Disk
 from .storage.kept import tidy
@@ -23,7 +22,8 @@ from .storage.strategy import DownloadStrategy, reads_by_itself
 
 if TYPE_CHECKING:
     from .bundle import AioDownloadBundle
-    from .journal import Publication
+    from .entries import Publication
+    from .journal import Journal
 
 __all__ = ["Decision", "Recorder", "Registered"]
 
@@ -38,8 +38,7 @@ _RUN = 8  # bytes of an asker's mark that stand for the run
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """A bundle that has its row.
 
     :param key: 16 bytes that stand for the request.
@@ -50,8 +49,7 @@ class Registered:
     known: Known | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What the journal says is to be done with a bundle.
 
     :param registered: its row.

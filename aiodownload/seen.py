@@ -8,19 +8,21 @@ vanishes with the run.  A Bloom filter in front of it spares nearly every look-u
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 import threading
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
 
 from . import errors
 from .bundle import Status, Verified
 
-__all__ = ["Record", "Seen"]
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Record", "Seen", "SpillError"]
 
 _RECENT = 8192
 _BATCH = 2048
@@ -28,6 +30,10 @@ _FILTER_BITS = 1 << 25  # 4 MiB: under 1 false look-up in 100 up to 3 million UR
 
 Record = tuple[bytes, tuple[Any, ...]]
 """Identity of the request (bytes) and the results of its bundle."""
+
+
+class SpillError(Exception):
+    """There is no disk for outcomes."""
 
 
 class Seen:
@@ -84,23 +90,32 @@ class Seen:
             del self._recent[path]
 
     def spill(self) -> None:
-        """Write what was marked to the temporary database.  Blocks."""
-        with self._lock:
-            if not self._closed:
-                self._spill()
+        """Write what was marked to the temporary database.  Blocks.
 
-    def _spill(self) -> None:
-        if self._database is None:
-            self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = OFF")
-            self._database.execute("PRAGMA cache_size = -2048")
-            self._database.execute(
-                "CREATE TABLE seen (path BLOB PRIMARY KEY, identity BLOB, results TEXT) WITHOUT ROWID"
-            )
+        :raises SpillError: if that is not possible.
+        """
+        import sqlite3  # few runs need it, and it takes its time
+
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                if self._database is None:
+                    self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+                    self._database.execute("PRAGMA journal_mode = OFF")
+                    self._database.execute("PRAGMA cache_size = -2048")
+                    self._database.execute(
+                        "CREATE TABLE seen (path BLOB PRIMARY KEY, identity BLOB, results TEXT) WITHOUT ROWID"
+                    )
+                self._spill(self._database)
+            except (sqlite3.Error, TypeError, ValueError) as error:
+                raise SpillError(str(error)) from error
+
+    def _spill(self, database: sqlite3.Connection) -> None:
         rows = [(_key(path), identity, _pack(results)) for path, (identity, results) in self._leaving.items()]
-        self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", sorted(rows))
-        self._database.execute("COMMIT")
+        database.execute("BEGIN")
+        database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", sorted(rows))
+        database.execute("COMMIT")
         if self._filter is None:
             self._filter = bytearray(_FILTER_BITS >> 3)
         for key, _, _ in rows:

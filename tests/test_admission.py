@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from servers import FaultServer, each_path, ok, status
 
 import aiodownload
 from aiodownload import AioDownload, Status
-from aiodownload.seen import Seen
+from aiodownload.seen import Seen, SpillError
 
 Make = Callable[..., AioDownload]
 
@@ -43,7 +42,7 @@ def test_without_a_temporary_database_memory_serves(
 
     class Homeless(Seen):
         def spill(self) -> None:
-            raise sqlite3.OperationalError("unable to open database file")
+            raise SpillError("unable to open database file")
 
     small(monkeypatch, Homeless)
     server.default = ok(b"x")

@@ -475,7 +475,7 @@ async def test_eager_runs_that_never_wait(quick: Make) -> None:
 
 @pytest.mark.usefixtures("eager")
 async def test_eager_tries_that_fail_at_once(quick: Make) -> None:
-    """Tries that fail without any wait, a hundred slots of them, end the run with their outcomes; each asks its own host."""
+    """Tries that fail without any wait, a hundred slots of them at as many hosts, end the run with their outcomes."""
 
     async def unreachable(request: aiohttp.ClientRequest, _: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         raise aiohttp.ClientConnectionError

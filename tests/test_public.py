@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import subprocess
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -95,8 +97,28 @@ def test_the_export_list_is_exact() -> None:
 
 def test_nothing_else_is_public() -> None:
     """A name of the package without underscore is exported or a module."""
-    public = {name for name, value in vars(aiodownload).items() if not isinstance(value, types.ModuleType)}
+    public = {name for name in dir(aiodownload) if not isinstance(getattr(aiodownload, name), types.ModuleType)}
     assert {name for name in public if not name.startswith("_")} == set(NAMES) - {"__version__"}
+
+
+def test_what_few_need_is_loaded_when_it_is_needed() -> None:
+    """To import the package costs hardly more than to import aiohttp: no database, no command line, no extra."""
+    program = (
+        "import sys, aiodownload; print(*sorted(sys.modules)); aiodownload.Journal; print('sqlite3' in sys.modules)"
+    )
+    loaded, with_journal = subprocess.check_output([sys.executable, "-c", program], text=True).splitlines()
+    late = {
+        "sqlite3",
+        "aiodownload.journal",
+        "aiodownload.cli",
+        "aiodownload.demo",
+        "click",
+        "rich",
+        "protego",
+        "difflib",
+    }
+    assert late.isdisjoint(loaded.split())
+    assert with_journal == "True"
 
 
 def test_the_names_of_025_are_there() -> None:

@@ -23,7 +23,7 @@ from aiodownload import (
     StatusError,
     Verified,
 )
-from aiodownload.seen import Seen
+from aiodownload.seen import Seen, SpillError
 
 
 def results(number: int = 0, error: AioDownloadError | None = None, **more: Any) -> tuple[Any, ...]:
@@ -257,11 +257,11 @@ def test_a_spill_that_fails_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         raise sqlite3.OperationalError("unable to open database file")
 
-    monkeypatch.setattr("aiodownload.seen.sqlite3.connect", refuse)
+    monkeypatch.setattr("sqlite3.connect", refuse)
     seen = Seen(recent=0, batch=9)
     seen.put("/a", b"one", results(1))
     seen.mark_leaving()
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(SpillError):
         seen.spill()
     seen.stay()
     assert seen.get("/a") is not None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..redact import printable
 
@@ -40,13 +39,12 @@ _CONTENT_RANGE = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 # Bytes from 0x80 on are legal.  One that is no UTF-8 arrives as a lone surrogate, which If-Range could not carry back.
-_STRONG_ETAG = re.compile('"[\x21\x23-\x7e\x80-\ud7ff\ue000-\U0010ffff]*"')
+_STRONG_ETAG = re.compile('"[^\x00-\x20"\x7f\ud800-\udfff]*"')
 # Searched for, not compared: a wrong match only costs a resume, a miss puts boundaries into the file.
 _MULTIPART = re.compile(r"multipart/(?:x-)?byteranges", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What the request said.
 
     :param first: the first byte (int >= 0) of its ``Range: bytes=first-last`` or ``bytes=first-``; None: no Range.
@@ -67,8 +65,7 @@ class Asked:
 PLAIN = Asked()  # a request without Range and without condition
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of the response after the last redirect: raw field values, one for each field line."""
 
     status: int
@@ -80,8 +77,7 @@ class Head:
     etag: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(NamedTuple):
     """The body is the whole representation from byte 0; whatever was held before is to be thrown away.
 
     :param length: bytes of the body as sent, before any decoding; None: not declared.
@@ -92,8 +88,7 @@ class Whole:
     etag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """The body is the bytes ``first`` to ``end`` (exclusive) of ``total``; perhaps fewer than were asked for."""
 
     first: int
@@ -101,25 +96,21 @@ class Part:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
 class Unchanged:
     """What was asked about is still what the server has; the body is nothing."""
 
 
-@dataclass(frozen=True, slots=True)
 class Complete:
     """Every byte is held already; the body is nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(NamedTuple):
     """No byte of the body may be kept, but a request without Range may succeed."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(NamedTuple):
     """The body is not the file; no byte of it may be kept."""
 
     reason: str
@@ -128,8 +119,7 @@ class Refuse:
 Verdict: TypeAlias = Whole | Part | Unchanged | Complete | Restart | Refuse
 
 
-@dataclass(frozen=True, slots=True)
-class SentRange:
+class SentRange(NamedTuple):
     """``bytes first-last/total``: positions in bytes, ``last`` inclusive; ``total`` is None for ``*``."""
 
     first: int
@@ -137,8 +127,7 @@ class SentRange:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnsatisfiedRange:
+class UnsatisfiedRange(NamedTuple):
     """``bytes */total``: nothing of the range that was asked for exists in ``total`` bytes."""
 
     total: int

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from ..bundle import Verified
 from ..checksums import Digest, Hasher
+from ..entries import FileState, Publication
 from ..errors import BodyError, DigestError, DownloadError, LowSpeedError, ProtocolError, TooLargeError
-from ..journal import FileState, Publication
 from .decoding import Decoder, codings, kept_as_sent
 from .digests import NAMES, from_headers
 from .disposition import modified, suggestion
@@ -297,7 +296,7 @@ class Delivery:
 
 
 def _note(publishing: Callable[[Publication], None], what: Publication, file: FileState) -> None:
-    publishing(replace(what, file=file))
+    publishing(what._replace(file=file))
 
 
 async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[bytes]:

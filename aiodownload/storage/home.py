@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 
 from ..errors import HomeError
@@ -34,7 +33,7 @@ class Home:
 
         :raises HomeError: if no file can be made there.
         """
-        trial = os.path.join(path, f".aiodownload-{secrets.token_hex(8)}x")
+        trial = os.path.join(path, f".aiodownload-{os.urandom(8).hex()}x")
         try:
             Folder.open(path, make=True, durable=durable).close()
             handle = os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)

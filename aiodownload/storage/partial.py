@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from ..checksums import Hasher
+from ..entries import FileState
 from ..errors import DiskError
-from ..journal import FileState
 from .disk import Disk
 from .kept import KeptPart, Origin
 from .owner import my_tag

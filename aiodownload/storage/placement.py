@@ -8,6 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..errors import PathError
 from .folder import Folder
@@ -90,7 +91,7 @@ def _folders(path: str) -> Iterator[str]:
         path = folder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Survey:
     """What the disk has in a folder, as far as names can clash.
 
@@ -231,8 +232,7 @@ def _survey(parent: str, fold: Callable[[str], str], root: str | None) -> Survey
         return Survey(None, set(), links=None if getattr(error, "errno", None) == errno.ELOOP else set())
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file that is there.
 
     :param path: where.

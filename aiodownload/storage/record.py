@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .owner import Owner, known
 
@@ -24,8 +23,7 @@ _LARGEST = (1 << 63) - 1
 _LARGEST_INODE = (1 << 128) - 1  # beyond 63 bits on some network file systems, beyond 64 on ReFS
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What is known of one partial file.
 
     :param url: :func:`identity` of the URL (str).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..journal import FileState
+from ..entries import FileState
 from .kept import Origin
 
 __all__ = ["Sink"]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections import Counter
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -50,7 +50,7 @@ MOST = 2**63 - 1
 
 # Bytes 100 to 199 of 1000 are asked for, and sent.
 RANGE = Asked(first=100, last=199, validator='"v1"', total=1000)
-OPEN = replace(RANGE, last=None)
+OPEN = RANGE._replace(last=None)
 PART = Head(206, ("bytes 100-199/1000",), ("100",), (), (), "application/octet-stream", ('"v1"',))
 # All 1000 bytes are held, and the server says that there are no more.
 ALL = Asked(first=1000, validator='"v1"', total=1000)
@@ -70,12 +70,12 @@ def part(*content_range: str, **fields: Any) -> Head:
     digits = re.search("([0-9]{1,25})-([0-9]{1,25})/", "".join(content_range))
     if digits:
         fields.setdefault("content_length", (str(int(digits[2]) - int(digits[1]) + 1),))
-    return replace(PART, content_range=content_range, **fields)
+    return PART._replace(content_range=content_range, **fields)
 
 
 def unmeasured(head: Head) -> Head:
     """The same without Content-Length, so that nothing but the other fields can tell."""
-    return replace(head, content_length=(), transfer_encoding=("chunked",))
+    return head._replace(content_length=(), transfer_encoding=("chunked",))
 
 
 # --- without Range and condition
@@ -84,7 +84,7 @@ def unmeasured(head: Head) -> Head:
 @pytest.mark.parametrize("status", [status for status in range(100, 600) if status != 200])
 def test_only_a_200_can_be_a_whole_file(status: int) -> None:
     """R7, R8: every status but 200 is refused, whatever its fields, with a reason that names the status."""
-    for head in (Head(status), replace(PART, status=status), replace(NO_MORE, status=status)):
+    for head in (Head(status), PART._replace(status=status), NO_MORE._replace(status=status)):
         assert str(status) in refused(head)
 
 
@@ -92,7 +92,7 @@ def test_no_other_status_answers_a_range_or_a_condition() -> None:
     """R7: to a Range only 200, 206 and 416 mean anything, to a condition only 200 and 304."""
     for asked, answers_it in ((RANGE, (200, 206, 416)), (ALL, (200, 206, 416)), (CONDITION, (200, 304))):
         for status in set(range(100, 600)).difference(answers_it):
-            for head in (Head(status), replace(PART, status=status), replace(NO_MORE, status=status)):
+            for head in (Head(status), PART._replace(status=status), NO_MORE._replace(status=status)):
                 assert str(status) in refused(head, asked)
 
 
@@ -122,8 +122,8 @@ def test_a_redirect_to_nowhere_is_called_so(status: int) -> None:
 
 def test_a_304_confirms_what_a_condition_asked_about() -> None:
     """R7: a 304 to our condition confirms the file, with or without an ETag."""
-    assert accept_response(Head(304), CONDITION) == Unchanged()
-    assert accept_response(Head(304, etag=('"v1"',)), CONDITION) == Unchanged()
+    assert isinstance(accept_response(Head(304), CONDITION), Unchanged)
+    assert isinstance(accept_response(Head(304, etag=('"v1"',)), CONDITION), Unchanged)
 
 
 # --- the whole
@@ -147,7 +147,7 @@ def test_a_304_confirms_what_a_condition_asked_about() -> None:
         pytest.param(Head(200, etag=('W/"v1"',)), Whole(None, None), id="R12 a weak ETag"),
         pytest.param(Head(200, etag=('"v1"', '"v2"')), Whole(None, None), id="R12 two ETags"),
         pytest.param(Head(200, content_encoding=("gzip",)), Whole(None, None), id="R14 encoded"),
-        pytest.param(replace(PART, status=200), Whole(100, '"v1"'), id="R14 Content-Range means nothing here"),
+        pytest.param(PART._replace(status=200), Whole(100, '"v1"'), id="R14 Content-Range means nothing here"),
     ],
 )
 def test_a_200_is_the_whole(asked: Asked, head: Head, whole: Whole) -> None:
@@ -182,7 +182,7 @@ def test_a_200_is_the_whole(asked: Asked, head: Head, whole: Whole) -> None:
 def test_a_length_that_is_none_is_refused(lengths: tuple[str, ...]) -> None:
     """R5: lengths that differ or are no plain number up to 2**63-1 make a 200 useless, and a 206 too."""
     assert "Content-Length" in refused(Head(200, content_length=lengths))
-    verdict = accept_response(replace(PART, content_length=lengths), RANGE)
+    verdict = accept_response(PART._replace(content_length=lengths), RANGE)
     assert isinstance(verdict, Restart)
     assert "Content-Length" in verdict.reason
 
@@ -203,23 +203,23 @@ def test_a_length_that_is_none_is_refused(lengths: tuple[str, ...]) -> None:
         pytest.param(part("BYTES 100-199/1000"), RANGE, Part(100, 200, 1000), id="R15 unit in capitals"),
         pytest.param(part(" \tbytes 100-199/1000\t "), RANGE, Part(100, 200, 1000), id="R15 blanks around"),
         pytest.param(part("bytes 0100-0199/01000"), RANGE, Part(100, 200, 1000), id="R15 leading zeros"),
-        pytest.param(PART, replace(RANGE, total=None), Part(100, 200, 1000), id="R15 total learned now"),
+        pytest.param(PART, RANGE._replace(total=None), Part(100, 200, 1000), id="R15 total learned now"),
         pytest.param(part("bytes 0-0/1"), Asked(0, None, '"v1"'), Part(0, 1, 1), id="R15 the only byte"),
         pytest.param(
             part(f"bytes 0-{MOST - 1}/{MOST}"), Asked(0, None, '"v1"', MOST), Part(0, MOST, MOST), id="R15 the largest"
         ),
-        pytest.param(part("bytes 100-999/1000"), replace(RANGE, last=5000), Part(100, 1000, 1000), id="R16 asked more"),
-        pytest.param(replace(PART, etag=()), RANGE, Part(100, 200, 1000), id="R15 If-Range vouches"),
-        pytest.param(replace(PART, etag=('"v1"', ' "v1"')), RANGE, Part(100, 200, 1000), id="R15 ETag twice"),
-        pytest.param(replace(PART, content_length=()), RANGE, Part(100, 200, 1000), id="R15 no length"),
-        pytest.param(replace(PART, content_length=("100, 100",)), RANGE, Part(100, 200, 1000), id="R5 length twice"),
+        pytest.param(part("bytes 100-999/1000"), RANGE._replace(last=5000), Part(100, 1000, 1000), id="R16 asked more"),
+        pytest.param(PART._replace(etag=()), RANGE, Part(100, 200, 1000), id="R15 If-Range vouches"),
+        pytest.param(PART._replace(etag=('"v1"', ' "v1"')), RANGE, Part(100, 200, 1000), id="R15 ETag twice"),
+        pytest.param(PART._replace(content_length=()), RANGE, Part(100, 200, 1000), id="R15 no length"),
+        pytest.param(PART._replace(content_length=("100, 100",)), RANGE, Part(100, 200, 1000), id="R5 length twice"),
         pytest.param(
-            replace(PART, content_length=(), transfer_encoding=("chunked",)), RANGE, Part(100, 200, 1000), id="R6"
+            PART._replace(content_length=(), transfer_encoding=("chunked",)), RANGE, Part(100, 200, 1000), id="R6"
         ),
-        pytest.param(replace(PART, content_encoding=("identity",)), RANGE, Part(100, 200, 1000), id="R11 identity"),
-        pytest.param(replace(PART, content_encoding=("Identity, ",)), RANGE, Part(100, 200, 1000), id="R11 Identity"),
-        pytest.param(replace(PART, content_type=""), RANGE, Part(100, 200, 1000), id="R17 no type"),
-        pytest.param(replace(PART, content_type="multipart/mixed"), RANGE, Part(100, 200, 1000), id="R17 another type"),
+        pytest.param(PART._replace(content_encoding=("identity",)), RANGE, Part(100, 200, 1000), id="R11 identity"),
+        pytest.param(PART._replace(content_encoding=("Identity, ",)), RANGE, Part(100, 200, 1000), id="R11 Identity"),
+        pytest.param(PART._replace(content_type=""), RANGE, Part(100, 200, 1000), id="R17 no type"),
+        pytest.param(PART._replace(content_type="multipart/mixed"), RANGE, Part(100, 200, 1000), id="R17 another type"),
     ],
 )
 def test_a_part_that_fits_is_kept(head: Head, asked: Asked, kept: Part) -> None:
@@ -267,21 +267,21 @@ def test_a_part_that_fits_is_kept(head: Head, asked: Asked, kept: Part) -> None:
         pytest.param(part("bytes 100-199/1000", "bytes 100-199/1000"), id="R15 twice the same"),
         pytest.param(part("bytes 100-199/1000", "bytes 200-299/1000"), id="R15 two different"),
         pytest.param(part("bytes 100-199/1000, bytes 100-199/1000"), id="R15 a list"),
-        pytest.param(replace(PART, etag=('"v2"',)), id="R15 another ETag"),
-        pytest.param(replace(PART, etag=('"V1"',)), id="R15 ETag in capitals"),
-        pytest.param(replace(PART, etag=('W/"v1"',)), id="R12 weak ETag"),
-        pytest.param(replace(PART, etag=("v1",)), id="R12 ETag without quotes"),
-        pytest.param(replace(PART, etag=("",)), id="R12 empty ETag"),
-        pytest.param(replace(PART, etag=('"v1"', '"v2"')), id="R12 two ETags"),
-        pytest.param(replace(PART, content_encoding=("gzip",)), id="R11 gzip"),
-        pytest.param(replace(PART, content_encoding=("identity, br",)), id="R11 br in a list"),
-        pytest.param(replace(PART, content_encoding=("identity", "ZSTD")), id="R11 zstd in a second field"),
-        pytest.param(replace(PART, content_encoding=("none",)), id="R11 unknown"),
-        pytest.param(replace(PART, content_type="multipart/byteranges; boundary=x"), id="R17 with all else right"),
+        pytest.param(PART._replace(etag=('"v2"',)), id="R15 another ETag"),
+        pytest.param(PART._replace(etag=('"V1"',)), id="R15 ETag in capitals"),
+        pytest.param(PART._replace(etag=('W/"v1"',)), id="R12 weak ETag"),
+        pytest.param(PART._replace(etag=("v1",)), id="R12 ETag without quotes"),
+        pytest.param(PART._replace(etag=("",)), id="R12 empty ETag"),
+        pytest.param(PART._replace(etag=('"v1"', '"v2"')), id="R12 two ETags"),
+        pytest.param(PART._replace(content_encoding=("gzip",)), id="R11 gzip"),
+        pytest.param(PART._replace(content_encoding=("identity, br",)), id="R11 br in a list"),
+        pytest.param(PART._replace(content_encoding=("identity", "ZSTD")), id="R11 zstd in a second field"),
+        pytest.param(PART._replace(content_encoding=("none",)), id="R11 unknown"),
+        pytest.param(PART._replace(content_type="multipart/byteranges; boundary=x"), id="R17 with all else right"),
         pytest.param(part(content_type="multipart/byteranges"), id="R17 without Content-Range"),
-        pytest.param(replace(PART, content_type="Multipart/ByteRanges;boundary=x"), id="R17 in capitals"),
-        pytest.param(replace(PART, content_type="multipart/x-byteranges; boundary=x"), id="R17 of the old draft"),
-        pytest.param(replace(PART, content_type="text/plain, multipart/byteranges"), id="R17 in a second field"),
+        pytest.param(PART._replace(content_type="Multipart/ByteRanges;boundary=x"), id="R17 in capitals"),
+        pytest.param(PART._replace(content_type="multipart/x-byteranges; boundary=x"), id="R17 of the old draft"),
+        pytest.param(PART._replace(content_type="text/plain, multipart/byteranges"), id="R17 in a second field"),
     ],
 )
 def test_a_part_that_does_not_fit_is_thrown_away(head: Head) -> None:
@@ -293,13 +293,13 @@ def test_a_part_that_does_not_fit_is_thrown_away(head: Head) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        pytest.param(replace(PART, content_length=("99",)), id="R15 length one less"),
-        pytest.param(replace(PART, content_length=("101",)), id="R15 length one more"),
-        pytest.param(replace(PART, content_length=("0",)), id="R15 length zero"),
-        pytest.param(replace(PART, content_length=("1000",)), id="R15 length of the whole"),
-        pytest.param(replace(PART, content_length=("100", "101")), id="R5 two lengths"),
+        pytest.param(PART._replace(content_length=("99",)), id="R15 length one less"),
+        pytest.param(PART._replace(content_length=("101",)), id="R15 length one more"),
+        pytest.param(PART._replace(content_length=("0",)), id="R15 length zero"),
+        pytest.param(PART._replace(content_length=("1000",)), id="R15 length of the whole"),
+        pytest.param(PART._replace(content_length=("100", "101")), id="R5 two lengths"),
         pytest.param(
-            replace(PART, content_length=("99",), transfer_encoding=("chunked",)), id="R15 length and chunked"
+            PART._replace(content_length=("99",), transfer_encoding=("chunked",)), id="R15 length and chunked"
         ),
     ],
 )
@@ -311,15 +311,15 @@ def test_a_part_of_another_length_is_thrown_away(head: Head) -> None:
 @pytest.mark.parametrize(
     ("head", "asked"),
     [
-        pytest.param(part("bytes 100-199/*"), replace(RANGE, total=None), id="R15 nobody names a total"),
+        pytest.param(part("bytes 100-199/*"), RANGE._replace(total=None), id="R15 nobody names a total"),
         pytest.param(part("bytes 100-1000/*"), OPEN, id="R15 * but beyond the known total"),
         pytest.param(part("bytes 100-1000/1001"), OPEN, id="R15 it has grown"),
-        pytest.param(part("bytes 100-1000/*"), replace(RANGE, last=1999), id="R15 asked beyond the known total"),
+        pytest.param(part("bytes 100-1000/*"), RANGE._replace(last=1999), id="R15 asked beyond the known total"),
         pytest.param(part("bytes 1000-1000/*"), ALL, id="R15 a byte after the end"),
         pytest.param(part("bytes 1000-1000/1001"), ALL, id="R15 a byte after the end, with a total"),
-        pytest.param(PART, replace(RANGE, validator=None), id="R12 no validator to compare the ETag with"),
-        pytest.param(replace(PART, etag=('W/"v1"',)), replace(RANGE, validator=None), id="R12 weak, no validator"),
-        pytest.param(replace(PART, etag=('W/"v1"',)), replace(RANGE, validator='W/"v1"'), id="R12 weak equals none"),
+        pytest.param(PART, RANGE._replace(validator=None), id="R12 no validator to compare the ETag with"),
+        pytest.param(PART._replace(etag=('W/"v1"',)), RANGE._replace(validator=None), id="R12 weak, no validator"),
+        pytest.param(PART._replace(etag=('W/"v1"',)), RANGE._replace(validator='W/"v1"'), id="R12 weak equals none"),
         pytest.param(part("bytes 100-1999/1000"), Asked(100, 1999, '"v1"', 1000), id="R15 last beyond its own total"),
         pytest.param(part("bytes 1-1/1000"), Asked(0, 0, '"v1"', 1000), id="R15 byte 0 asked"),
         pytest.param(part(f"bytes 0-{MOST}/*"), Asked(0, None, '"v1"', MOST), id="R15 beyond the largest"),
@@ -338,35 +338,35 @@ def test_what_was_known_before_binds_the_part(head: Head, asked: Asked) -> None:
     "head",
     [
         pytest.param(NO_MORE, id="R18"),
-        pytest.param(replace(NO_MORE, etag=()), id="R18 no ETag"),
-        pytest.param(replace(NO_MORE, content_range=(" Bytes */1000 ",)), id="R18 in capitals"),
-        pytest.param(replace(NO_MORE, content_length=("162",), content_type="text/html"), id="R18 with an error page"),
-        pytest.param(replace(NO_MORE, content_encoding=("gzip",)), id="R18 with an encoded error page"),
+        pytest.param(NO_MORE._replace(etag=()), id="R18 no ETag"),
+        pytest.param(NO_MORE._replace(content_range=(" Bytes */1000 ",)), id="R18 in capitals"),
+        pytest.param(NO_MORE._replace(content_length=("162",), content_type="text/html"), id="R18 with an error page"),
+        pytest.param(NO_MORE._replace(content_encoding=("gzip",)), id="R18 with an encoded error page"),
     ],
 )
 def test_a_416_may_say_that_all_is_held(head: Head) -> None:
     """R18: the length it names is the length that is held and was declared; the error page is not looked at."""
-    assert accept_response(head, ALL) == Complete()
+    assert isinstance(accept_response(head, ALL), Complete)
 
 
 @pytest.mark.parametrize(
     ("head", "asked"),
     [
-        pytest.param(replace(NO_MORE, content_range=("bytes */999",)), ALL, id="R18 one less"),
-        pytest.param(replace(NO_MORE, content_range=("bytes */1001",)), ALL, id="R18 one more"),
-        pytest.param(replace(NO_MORE, content_range=("bytes */0",)), ALL, id="R18 empty now"),
-        pytest.param(replace(NO_MORE, content_range=()), ALL, id="R18 no Content-Range"),
-        pytest.param(replace(NO_MORE, content_range=("bytes */1000",) * 2), ALL, id="R18 twice"),
-        pytest.param(replace(NO_MORE, content_range=("bytes */*",)), ALL, id="R18 no length"),
-        pytest.param(replace(NO_MORE, content_range=("bytes 0-999/1000",)), ALL, id="R18 a range"),
-        pytest.param(replace(NO_MORE, content_range=("items */1000",)), ALL, id="R18 another unit"),
-        pytest.param(replace(NO_MORE, etag=('"v2"',)), ALL, id="R18 another ETag"),
-        pytest.param(replace(NO_MORE, etag=('W/"v1"',)), ALL, id="R18 weak ETag"),
-        pytest.param(NO_MORE, replace(ALL, first=999), id="R18 one byte is missing"),
-        pytest.param(NO_MORE, replace(ALL, first=1001), id="R18 one byte too many is held"),
-        pytest.param(NO_MORE, replace(ALL, total=None), id="R18 no total from before"),
-        pytest.param(NO_MORE, replace(ALL, total=1001), id="R18 another total from before"),
-        pytest.param(replace(NO_MORE, content_range=("bytes */1001",)), replace(ALL, first=1001), id="R18 grown alike"),
+        pytest.param(NO_MORE._replace(content_range=("bytes */999",)), ALL, id="R18 one less"),
+        pytest.param(NO_MORE._replace(content_range=("bytes */1001",)), ALL, id="R18 one more"),
+        pytest.param(NO_MORE._replace(content_range=("bytes */0",)), ALL, id="R18 empty now"),
+        pytest.param(NO_MORE._replace(content_range=()), ALL, id="R18 no Content-Range"),
+        pytest.param(NO_MORE._replace(content_range=("bytes */1000",) * 2), ALL, id="R18 twice"),
+        pytest.param(NO_MORE._replace(content_range=("bytes */*",)), ALL, id="R18 no length"),
+        pytest.param(NO_MORE._replace(content_range=("bytes 0-999/1000",)), ALL, id="R18 a range"),
+        pytest.param(NO_MORE._replace(content_range=("items */1000",)), ALL, id="R18 another unit"),
+        pytest.param(NO_MORE._replace(etag=('"v2"',)), ALL, id="R18 another ETag"),
+        pytest.param(NO_MORE._replace(etag=('W/"v1"',)), ALL, id="R18 weak ETag"),
+        pytest.param(NO_MORE, ALL._replace(first=999), id="R18 one byte is missing"),
+        pytest.param(NO_MORE, ALL._replace(first=1001), id="R18 one byte too many is held"),
+        pytest.param(NO_MORE, ALL._replace(total=None), id="R18 no total from before"),
+        pytest.param(NO_MORE, ALL._replace(total=1001), id="R18 another total from before"),
+        pytest.param(NO_MORE._replace(content_range=("bytes */1001",)), ALL._replace(first=1001), id="R18 grown alike"),
         pytest.param(NO_MORE, RANGE, id="R18 a range that exists"),
     ],
 )
@@ -524,7 +524,7 @@ def test_verdicts_are_values() -> None:
     first = accept_response(Head(404))
     assert first == accept_response(Head(404))
     assert {accept_response(PART, RANGE), accept_response(PART, RANGE)} == {Part(100, 200, 1000)}
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         first.reason = "none"  # type: ignore[misc,union-attr]
 
 
@@ -546,7 +546,7 @@ def test_reasons_repeat_nothing_dangerous(text: str) -> None:
         for fields in ((text,), (text,) * 1000):
             for status, asked in ((200, PLAIN), (206, RANGE), (416, ALL)):
                 changes: dict[str, Any] = {name: fields}
-                verdict = accept_response(replace(PART, status=status, **changes), asked)
+                verdict = accept_response(PART._replace(status=status, **changes), asked)
                 harmless(verdict)
                 assert text not in repr(verdict)
 
@@ -771,7 +771,7 @@ def claims(draw: st.DrawFn) -> tuple[Head, Asked]:
         content_type="text/plain",
         etag=('"a"',),
     )
-    return replace(head, **spoilt), asked
+    return head._replace(**spoilt), asked
 
 
 def believable(head: Head, asked: Asked) -> Part | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import hashlib
 import pickle
 import re
@@ -431,7 +430,7 @@ def test_one_that_disagrees_is_enough(wrong: str) -> None:
     """A proof does not outweigh another checksum that disagrees, be it weak and from a header."""
     expected = [*digests(BODY, ["sha256"], GIVEN), *digests(BODY, ["md5", "sha512"], "Digest")]
     at = [digest.algorithm for digest in expected].index(wrong)
-    expected[at] = dataclasses.replace(expected[at], value=hashlib.new(wrong, b"other").digest())
+    expected[at] = expected[at]._replace(value=hashlib.new(wrong, b"other").digest())
     hasher = judged(tuple(expected), BODY)
     assert hasher.mismatch() == (expected[at], hashlib.new(wrong, BODY).digest())
     assert not hasher.proven
@@ -529,7 +528,7 @@ def test_a_digest_travels() -> None:
     (digest,) = given(f"sha256:{SHA256}")
     assert pickle.loads(pickle.dumps(digest)) == digest
     assert {digest, *given(f"SHA-256:{SHA256}")} == {digest}
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         digest.strong = False  # type: ignore[misc]
 
 

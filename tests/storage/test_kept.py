@@ -62,9 +62,7 @@ def record_of(target: Path) -> Record:
 
 def rewrite(target: Path, **fields: Any) -> None:
     """Change the record."""
-    changed = record_of(target)
-    values = {name: getattr(changed, name) for name in Record.__slots__} | fields
-    (target.parent / record_name(target.name)).write_bytes(dump(Record(**values)))
+    (target.parent / record_name(target.name)).write_bytes(dump(record_of(target)._replace(**fields)))
 
 
 def names(folder: Path) -> list[str]:
