@@ -18,7 +18,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive
 ``permission``     what robots.txt allows (extra ``robots``); ``flow``: how fast bodies may come
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
-``connector``      how a connection comes about, and which addresses may be connected to
+``connector``      how a connection comes about, and which addresses may be connected to; ``handler``: its protocol
 ``permit``         the slot that a try holds, and what is heard of hosts; ``dispatcher``: the schedule's clock
 ``recorder``       the journal as a run sees it
 ``request/``       HOW TO ASK: decisions; no files, no clock, no sockets

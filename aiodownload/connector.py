@@ -7,13 +7,16 @@ import errno
 import os
 import socket
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from .errors import ConfigurationError
+from .handler import WatchedHandler
 from .request.addresses import is_public
 
 __all__ = ["NotPublicError", "check_public_only", "own_connector", "public_socket"]
@@ -62,12 +65,20 @@ def own_connector(timeout: float, *, public_only: bool) -> aiohttp.TCPConnector:
     )
 
 
+def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return WatchedHandler(loop)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Gives no connection out on which something has arrived that nobody has asked for.
 
     It would be taken for the answer to the next request; a server that gives up an idle connection with a 408 is the
     harmless case of that (RFC 9112 section 9.2).
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = partial(_handler, loop=self._loop)  # no public name
 
     async def connect(
         self,

@@ -45,10 +45,10 @@ class Dispatcher:
         self.schedule.add(entry, self._loop.time(), delay)
         self.pump()
 
-    def release(self, entry: Entry[Startable]) -> None:
-        """Give back the slot of an entry that was started, if it has one."""
+    def release(self, entry: Entry[Startable]) -> bool:
+        """Give back the slot of an entry that was started, if it has one; return whether another has started."""
         self.schedule.release(entry, self._loop.time())
-        self.pump()
+        return self.pump()
 
     def discard(self, unwanted: Callable[[Startable], bool]) -> None:
         """Take out what has not been started and is not wanted any more."""
@@ -83,32 +83,35 @@ class Dispatcher:
             self._timer.cancel()
             self._timer = None
 
-    def pump(self) -> None:
-        """Start what may go, and see to it that the rest is looked at in time."""
+    def pump(self) -> bool:
+        """Start what may go, and see to it that the rest is looked at in time; return whether anything has started."""
         if self._pumping:  # an eager task that ended within its own start: whoever started it goes on
-            return
+            return False
         self._pumping = True
+        started = False
+        schedule = self.schedule
         try:
-            schedule = self.schedule
             while True:
                 now = self._loop.time()
                 if schedule.refusals:
                     entry = schedule.refused()
                     if entry is not None:
                         self._refuse(entry)
-                elif (entry := schedule.next(now)) is not None:
+                elif schedule.free and (entry := schedule.next(now)) is not None:
                     self._start(entry)
+                    started = True
                 else:
                     break
         finally:
             self._pumping = False
-        wake = self.schedule.wake_at(now)
+        wake = schedule.wake_at(now)
         timer = self._timer
         if timer is not None:
             if timer.when() == wake and not timer.cancelled() and wake > now:
-                return
+                return started
             timer.cancel()
         self._timer = None if wake is None else self._loop.call_at(wake, self.pump)
+        return started
 
     def _start(self, entry: Entry[Startable]) -> None:
         if entry.resume is None:

@@ -114,9 +114,9 @@ class Live:
 
     def release(self, entry: Entry[Startable]) -> None:
         """A slot is free again: start what may go, and let runs read on."""
-        self.dispatcher.release(entry)
-        for run in self.runs:
-            run.look_for_room()
+        if not self.dispatcher.release(entry):  # what starts looks by itself
+            for run in self.runs:
+                run.look_for_room()
 
     async def try_once(self, bundle: AioDownloadBundle) -> None:
         """One try, at once."""

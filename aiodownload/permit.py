@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 from multidict import istr
@@ -67,27 +67,34 @@ class Permit:
         """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
 
 
+class Tried(Protocol):
+    """What is told of its tries."""
+
+    def attempted(self) -> None:
+        """One begins."""
+
+
 class Turn(Permit):
     """The permit of an entry in the schedule.
 
     :param dispatcher: has the schedule and its clock.
     :param entry: the place in it.
-    :param attempted: called when a try begins.
+    :param tried: told when a try begins.
     :param release: called with the entry to give its slot back.
     """
 
-    __slots__ = ("_attempted", "_dispatcher", "_release", "entry")
+    __slots__ = ("_dispatcher", "_release", "_tried", "entry")
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         entry: Entry[Startable],
-        attempted: Callable[[], None],
+        tried: Tried,
         release: Callable[[Entry[Startable]], None],
     ) -> None:
         self._dispatcher = dispatcher
         self.entry = entry
-        self._attempted = attempted
+        self._tried = tried
         self._release = release
 
     async def pace(self, url: URL) -> None:
@@ -100,7 +107,7 @@ class Turn(Permit):
 
     def attempted(self) -> None:
         """Tell whoever watches."""
-        self._attempted()
+        self._tried.attempted()
 
     def answered(self, response: aiohttp.ClientResponse) -> None:
         """Its answer may say something about later ones."""

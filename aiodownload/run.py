@@ -47,7 +47,7 @@ class _Job(Candidate):
         self.run = run
         self.index = index
         self.permit: Turn | None = None  # if it has to be asked for
-        self.followers: list[_Job] = []
+        self.followers: list[_Job] | None = None  # those that wait for its outcome
         self.began = 0.0
         self.over = False
         self.state = self.READY
@@ -86,6 +86,8 @@ class Run:
         self._deliver = deliver
         self._at_once = at_once
         self._admission = Admission(live.workspace, live.recorder)
+        self._release = live.release
+        self._concurrent = live.dispatcher.schedule.concurrent
         self._jobs: set[_Job] = set()
         self._read = 0
         self._consumed = 0
@@ -95,6 +97,7 @@ class Run:
         self._exhausted = False
         self._draining = False
         self._source_error: Exception | None = None
+        self._loop = asyncio.get_running_loop()
         self._resting: list[asyncio.Future[tuple[_Job, Turn]]] = []
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -102,7 +105,7 @@ class Run:
         self._reader: asyncio.Task[None] | None = None
         live.runs.add(self)
         live.dispatcher.schedule.expect(1)
-        self.task = asyncio.get_running_loop().create_task(self._main(), name="aiodownload-run")
+        self.task = self._loop.create_task(self._main(), name="aiodownload-run")
 
     def __repr__(self) -> str:
         return (
@@ -162,8 +165,7 @@ class Run:
 
     def _room_now(self) -> int:
         """How many bundles may be read now."""
-        schedule = self.live.dispatcher.schedule
-        concurrent = schedule.concurrent
+        concurrent = self._concurrent
         ahead = self._read - self._consumed
         room = LOOK_AHEAD * concurrent - ahead
         # In portions, so that several bundles share a trip to the disk.
@@ -172,8 +174,9 @@ class Run:
         waiting = len(self._jobs) - self._active
         if room > 0 and waiting == self._waiting:  # none is ready
             return room
-        if schedule.active < concurrent and schedule.held_back and ahead - waiting < LOOK_AHEAD * concurrent:
-            return min(schedule.concurrent - schedule.active, FARTHEST - ahead)
+        schedule = self.live.dispatcher.schedule
+        if schedule.held_back and ahead - waiting < LOOK_AHEAD * concurrent:
+            return min(concurrent - schedule.active, FARTHEST - ahead)
         return 0
 
     async def _read_all(self) -> None:
@@ -219,7 +222,7 @@ class Run:
                 # One with mirrors asks for a host when it knows which.
                 origin = "" if job.bundle.mirrors else host_of(job.bundle._parse())
                 entry: Entry[Startable] = Entry(job, origin, sleep_time(self.live.request, job.bundle))
-                job.permit = Turn(self.live.dispatcher, entry, job.attempted, self.live.release)
+                job.permit = Turn(self.live.dispatcher, entry, job, self._release)
                 self.live.dispatcher.submit(entry)
             elif job.verdict == Candidate.SETTLED:
                 self._finish_soon(job)
@@ -233,6 +236,8 @@ class Run:
             job.bundle._take_results(leader.bundle._results())
             self._finish_soon(job)
         else:
+            if leader.followers is None:
+                leader.followers = []
             leader.followers.append(job)
             self._mark(job, _Job.WAITING)
 
@@ -241,7 +246,7 @@ class Run:
     def start(self, job: _Job, turn: Turn) -> None:
         """Called by the dispatcher, which has given the job a slot."""
         if not job.bundle.attempts:
-            job.began = asyncio.get_running_loop().time()
+            job.began = self._loop.time()
         if job.timer is not None:
             job.timer.cancel()
         self._mark(job, _Job.ACTIVE)
@@ -268,7 +273,7 @@ class Run:
             except asyncio.CancelledError as error:
                 self._cancelled(job, error)
                 raise
-            rest: asyncio.Future[tuple[_Job, Turn]] = asyncio.get_running_loop().create_future()
+            rest: asyncio.Future[tuple[_Job, Turn]] = self._loop.create_future()
             self._resting.append(rest)
             del job, turn
             job, turn = await rest
@@ -313,8 +318,11 @@ class Run:
             bundle.error, bundle.status = verdict.error, Status.FAILED
         else:
             bundle.status = Status.CACHED if isinstance(verdict, Confirmed) else Status.DONE
-        bundle.elapsed = asyncio.get_running_loop().time() - job.began
-        await self._finish(job)
+        bundle.elapsed = self._loop.time() - job.began
+        if bundle.ok and not job.followers and job.registered is None:  # nobody to wait for or to tell
+            self._hand_over(job)
+        else:
+            await self._finish(job)
 
     async def _in_time(self, job: _Job, turn: Turn, deadline: float) -> Verdict:
         """One try, within the deadline."""
@@ -326,12 +334,11 @@ class Run:
             if not limit.expired():
                 raise
             return Failed(DeadlineError(deadline))
-        loop = asyncio.get_running_loop()
         if isinstance(verdict, Again):
-            if loop.time() + verdict.delay >= end:
+            if self._loop.time() + verdict.delay >= end:
                 return Failed(DeadlineError(deadline, str(verdict.error)))
             # Its host may be told to wait for longer than this try thought.
-            job.timer = loop.call_at(end, self.refuse, job, DeadlineError(deadline, str(verdict.error)))
+            job.timer = self._loop.call_at(end, self.refuse, job, DeadlineError(deadline, str(verdict.error)))
         return verdict
 
     def _may_retry(self) -> bool:
@@ -351,7 +358,7 @@ class Run:
             self.live.dispatcher.schedule.withdraw(job.permit.entry)
         job.bundle.error, job.bundle.status = error, Status.FAILED
         if job.began:
-            job.bundle.elapsed = asyncio.get_running_loop().time() - job.began
+            job.bundle.elapsed = self._loop.time() - job.began
         self._mark(job, _Job.ACTIVE)
         self._spawn(job, self._finish(job))
 
@@ -392,7 +399,7 @@ class Run:
             await self.live.recorder.settle(job.bundle, registered)
         self._admission.settled(job)
         job.over = True
-        followers, job.followers = job.followers, []
+        followers, job.followers = job.followers or (), None
         await self._conclude(job)
         for follower in followers:
             if follower in self._jobs:
@@ -424,6 +431,7 @@ class Run:
     def _forget(self, job: _Job) -> None:
         self._mark(job, _Job.READY)
         self._jobs.discard(job)
+        job.permit = None  # whose entry has the job: a circle would be work for the garbage collector
 
     def _drop(self, job: _Job) -> None:
         """The bundle gets no outcome."""

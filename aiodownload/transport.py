@@ -28,6 +28,7 @@ from .errors import (
     TransportError,
     UsageError,
 )
+from .handler import HEAD_TIMEOUTS, HeadTimeoutError
 from .request.redirects import Hop
 
 __all__ = ["TRANSPORT_ERRORS", "Client", "Transport", "checked_client", "transport_error"]
@@ -35,7 +36,6 @@ __all__ = ["TRANSPORT_ERRORS", "Client", "Transport", "checked_client", "transpo
 Client: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
 
 USER_AGENT = f"aiodownload/{__version__} aiohttp/{aiohttp.__version__}"
-HEAD_TIMEOUTS = 10  # timeouts that a head may take in all: a server that drips it, or says 102 for ever, holds a slot
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -70,8 +70,8 @@ class Transport:
         self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
         self._session: aiohttp.ClientSession
         self._stranger: aiohttp.ClientSession | None = None
-        self._asking: dict[asyncio.Task[Any] | None, float] = {}
-        self._overdue: set[asyncio.Task[Any] | None] = set()
+        self._asking: dict[asyncio.Task[Any], float] = {}
+        self._overdue: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._owned = False
 
@@ -127,9 +127,11 @@ class Transport:
         :raises TransportError: if no usable head comes.
         """
         session = self._session if hop.trusted else self._stranger_session()
-        task = asyncio.current_task()
+        # Connections of our own look out by themselves.
+        task = asyncio.current_task() if self._client is not None else None
         try:
-            self._watch(task)
+            if task is not None:
+                self._watch(task)
             return await session.request(
                 hop.method,
                 hop.url,
@@ -143,7 +145,7 @@ class Transport:
             )
         except asyncio.CancelledError as error:
             if task in self._overdue and task is not None and task.uncancel() == 0:
-                raise StallError(f"no whole answer head after {self._timeout * HEAD_TIMEOUTS:g} s") from error
+                raise _no_head(self._timeout) from error
             raise
         except TRANSPORT_ERRORS as error:
             raise transport_error(error, self._timeout) from error
@@ -157,8 +159,9 @@ class Transport:
                 raise UsageError("client: the ClientSession was closed while it was in use") from error
             raise
         finally:
-            self._asking.pop(task, None)
-            self._overdue.discard(task)
+            if task is not None:
+                self._asking.pop(task, None)
+                self._overdue.discard(task)
 
     def _headers(self, hop: Hop) -> dict[str, str] | None:
         if not hop.headers and hop.body is None and not hop.terms and self._client is None:
@@ -185,7 +188,7 @@ class Transport:
                 return {"proxy": proxies.get(hop.url.scheme)}
         return {}
 
-    def _watch(self, task: asyncio.Task[Any] | None) -> None:
+    def _watch(self, task: asyncio.Task[Any]) -> None:
         """Let the sweeper end this request if its head does not come; a timer for each would cost more."""
         loop = asyncio.get_running_loop()
         self._asking[task] = loop.time() + self._timeout * HEAD_TIMEOUTS
@@ -195,7 +198,7 @@ class Transport:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for task, end in self._asking.items():
-            if end <= now and task is not None and task not in self._overdue:
+            if end <= now and task not in self._overdue:
                 self._overdue.add(task)
                 task.cancel()
         self._sweeper = loop.call_later(self._timeout, self._sweep, loop) if self._asking else None
@@ -273,6 +276,7 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], _Translate], ...] = (
             else ConnectError(f"no connection to {error.host!r}: {_words(error.os_error)}")
         ),
     ),
+    (HeadTimeoutError, lambda _, timeout: _no_head(timeout)),
     (aiohttp.ConnectionTimeoutError, lambda _, timeout: StallError(f"no connection for {timeout:g} s")),
     (TimeoutError, lambda _, timeout: StallError(f"nothing arrived for {timeout:g} s")),
     (
@@ -299,6 +303,10 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], _Translate], ...] = (
     (ssl.SSLError, lambda error, _: TLSError(f"the TLS connection broke: {_words(error)}")),
     (BaseException, lambda error, _: DisconnectError(f"the connection broke: {_words(error)}")),
 )
+
+
+def _no_head(timeout: float) -> StallError:
+    return StallError(f"no whole answer head after {timeout * HEAD_TIMEOUTS:g} s")
 
 
 def _words(error: BaseException) -> str:

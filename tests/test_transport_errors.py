@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from hashlib import shake_128
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -344,14 +345,34 @@ async def within(seconds: float, download: AioDownload, url: str) -> AioDownload
         return await download.one(url)
 
 
-def test_endless_interim_answers_are_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+CLIENTS = pytest.mark.parametrize("client", [None, aiohttp.ClientSession], ids=["our session", "the caller's"])
+
+
+@CLIENTS
+def test_endless_interim_answers_are_left(server: FaultServer, quick: Callable[..., AioDownload], client: Any) -> None:
     """A server that only ever says "102 Processing" holds a slot for a bounded time, though it is never silent."""
     url = server.on("/f", interim_flood())
-    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.3)), url))
-    assert_failed(bundle, TransportError, 1)
+    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.1), client=client), url))
+    assert_failed(bundle, StallError, 1)
+    assert "answer head" in str(bundle.error)
 
 
-def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+@CLIENTS
+def test_silence_after_an_interim_answer(server: FaultServer, quick: Callable[..., AioDownload], client: Any) -> None:
+    """A server that says "102 Processing" and then nothing holds a slot for a bounded time."""
+
+    async def promise(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await asyncio.sleep(30)
+        return False
+
+    url = server.on("/f", promise)
+    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.1), client=client), url))
+    assert_failed(bundle, StallError, 1)
+
+
+@CLIENTS
+def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownload], client: Any) -> None:
     """A head that comes byte by byte and never ends holds a slot for a bounded time, though it is never silent."""
 
     async def drip(request: Request, connection: Connection) -> bool:
@@ -361,8 +382,8 @@ def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownl
             await asyncio.sleep(0.02)
 
     url = server.on("/f", drip)
-    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.3)), url))
-    assert_failed(bundle, TransportError, 1)
+    bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.1), client=client), url))
+    assert_failed(bundle, StallError, 1)
 
 
 def test_dead_kept_alive_connection(

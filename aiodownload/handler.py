@@ -1,0 +1,75 @@
+"""Handler: the protocol of one connection, which sees by itself that the server goes on sending."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import SocketTimeoutError
+from aiohttp.client_proto import ResponseHandler
+
+__all__ = ["HEAD_TIMEOUTS", "HeadTimeoutError", "WatchedHandler"]
+
+HEAD_TIMEOUTS = 10  # timeouts that a head may take in all: a server that drips it, or says 102 for ever, holds a slot
+
+
+class HeadTimeoutError(SocketTimeoutError):
+    """The head of an answer does not come to its end."""
+
+
+class WatchedHandler(ResponseHandler):
+    """aiohttp's handler, with one timer for as long as the connection is busy.
+
+    aiohttp sets and cancels a timer for each request and again for each piece that arrives, which for small bodies is
+    a good part of all that is done.  Here a point in time is noted instead, and the timer looks at it when it is due.
+    The names with an underscore are aiohttp's; where another version does not have them, its own timers do the work.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._quiet_since: float | None = None
+        self._asked_at: float | None = None
+        self._look_out: asyncio.TimerHandle | None = None
+
+    def set_response_params(self, **params: Any) -> None:
+        """A request is about to be sent."""
+        self._asked_at = self._loop.time()
+        super().set_response_params(**params)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """A head has come; one with a 1xx is not yet the answer."""
+        if data[0].code >= 200:
+            self._asked_at = None
+        super().feed_data(data, size)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing more to look out for."""
+        super().connection_lost(exc)
+        if self._look_out is not None:
+            self._look_out.cancel()
+            self._look_out = None
+
+    def _reschedule_timeout(self) -> None:
+        """Something was sent or has arrived."""
+        self._quiet_since = self._loop.time()
+        if self._look_out is None and self._read_timeout:
+            self._look_out = self._loop.call_later(self._read_timeout, self._look)
+
+    def _drop_timeout(self) -> None:
+        """The server need not send anything now; it must after a 1xx, though aiohttp takes that for an answer."""
+        if self._asked_at is None:
+            self._quiet_since = None
+
+    def _look(self) -> None:
+        self._look_out = None
+        timeout = self._read_timeout
+        if self._quiet_since is None or not timeout or self.transport is None:
+            return
+        now = self._loop.time()
+        left = self._quiet_since + timeout - now
+        if self._asked_at is not None and now >= self._asked_at + HEAD_TIMEOUTS * timeout:
+            self.set_exception(HeadTimeoutError())
+        elif left <= 0:
+            self._on_read_timeout()
+        else:
+            self._look_out = self._loop.call_later(left, self._look)
