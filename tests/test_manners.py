@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import builtins
 import gzip
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from servers import (
     Request,
     Script,
     chunked,
+    cut,
     drop,
     ok,
     ranged,
@@ -165,6 +168,41 @@ def test_no_server_ever_sees_more_than_its_limits(
                 again = sum(kind == 3 for _, kind, _ in work)
                 inside = sum(one < begin + 0.25 for one in times[at:])
                 assert inside <= rate * 0.27 + 2 + again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_host", [1, 3])
+def test_limits_hold_for_long(per_host: int, many_servers: list[FaultServer], home: Any) -> None:
+    """A soak: thousands of requests to six hosts, with redirects among them, refusals, slow answers and cut bodies.
+
+    What each host has written down: never more than ``per_host`` at once, and no second with more starts than ``rate``;
+    the network may bring two of them closer together.
+    """
+    chance, rate = random.Random(per_host), 60
+    body = b"x" * 3000
+    for server in many_servers:
+        server.default = busy(0.004)
+    asked = []
+    for number in range(9000):
+        server, other = chance.sample(many_servers, 2)
+        kinds = (
+            redirect(other.url(f"/moved{number}")),
+            redirect(server.url(f"/here{number}")),
+            status(503),
+            status(429, Retry_After="0"),
+            cut(body, 1000),
+            busy(0.15),
+        )
+        path = f"/{number}"
+        asked.append(server.on(path, chance.choice(kinds), ok(body)) if chance.random() < 0.5 else server.url(path))
+    strategy = Quick(5, concurrent=16, per_host=per_host, rate=rate)
+    bundles = aiodownload.swarm(asked, AioDownload(None, DownloadStrategy(home=home), strategy))
+    assert all(bundle.ok for bundle in bundles)
+    for server in many_servers:
+        assert server.most_active <= per_host
+        times = [request.at for request in server.requests]
+        assert len(times) > 1500
+        assert max(bisect.bisect_left(times, begin + 1) - at for at, begin in enumerate(times)) <= rate + 2
 
 
 def test_lenient_is_as_it_was(server: FaultServer, other_server: FaultServer, home: Any) -> None:

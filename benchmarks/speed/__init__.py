@@ -1,0 +1,1 @@
+"""Ours and the peers at the same work, side by side."""
