@@ -22,6 +22,9 @@ from .source import UrlMap
 __all__ = ["Call", "Tray"]
 
 BEGIN = 0.5  # seconds in which a thread whose start was interrupted begins, if it was started at all
+# Seconds in which settled bundles are gathered before the consumer is woken: to change threads costs more than to hand
+# one over.
+GATHER = 0.0005
 GRACE = 2.0  # seconds that in-flight work gets after the first Ctrl-C
 
 
@@ -177,12 +180,20 @@ class Tray:
     def __init__(self) -> None:
         self._bundles: deque[AioDownloadBundle] = deque()
         self._news = threading.Condition()
+        self._waiting = False  # whether the consumer does, or is about to
+        self._ringing = False
         self._woken = False
 
     def put(self, index: int, bundle: AioDownloadBundle) -> None:
         """Take a bundle from the run; on the event loop."""
+        self._bundles.append(bundle)
+        if self._waiting and not self._ringing:
+            self._ringing = True
+            asyncio.get_running_loop().call_later(GATHER, self._ring)
+
+    def _ring(self) -> None:
+        self._ringing = False
         with self._news:
-            self._bundles.append(bundle)
             self._news.notify()
 
     def wake(self) -> None:
@@ -193,21 +204,22 @@ class Tray:
 
     def take(self) -> AioDownloadBundle | None:
         """The next bundle, or None."""
-        with self._news:
-            return self._bundles.popleft() if self._bundles else None
+        return self._bundles.popleft() if self._bundles else None
 
     def take_all(self) -> list[AioDownloadBundle]:
         """All that are left."""
-        with self._news:
-            taken = list(self._bundles)
-            self._bundles.clear()
-            return taken
+        taken: list[AioDownloadBundle] = []
+        while self._bundles:
+            taken.append(self._bundles.popleft())
+        return taken
 
     def wait(self, timeout: float | None) -> None:
         """Wait for a bundle or for :meth:`wake`."""
         with self._news:
+            self._waiting = True  # and only then looks: what is put in after the look rings
             if not self._bundles and not self._woken:
                 self._news.wait(timeout)
+            self._waiting = False
 
 
 _calls: weakref.WeakSet[Call] = weakref.WeakSet()

@@ -22,11 +22,12 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log error;
 events {{ worker_connections 2048; }}
 http {{
-    access_log off;
+    {log}
     keepalive_requests 1000000;
     client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
     uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-    server {{ listen 127.0.0.1:{port}; root {folder}/www; }}
+    server {{ listen 127.0.0.1:{port}; root {folder}/www; {here} }}
+    {more}
 }}
 """
 
@@ -43,15 +44,20 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve ``folder``/www and yield the base URL, without a trailing slash."""
+def serving(folder: Path, more: str = "", *, here: str = "", log: str = "access_log off;") -> Iterator[str]:
+    """Serve ``folder``/www and yield the base URL, without a trailing slash.
+
+    :param more: further servers.
+    :param here: further directives for this one.
+    :param log: what is written down of the requests.
+    """
     program = find()
     if program is None:
         raise SystemExit("this benchmark needs nginx: apt-get install nginx-light")
     port = free_port()
     (folder / "www").mkdir(exist_ok=True)
     config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, port=port))
+    config.write_text(CONFIG.format(folder=folder, port=port, more=more, here=here, log=log))
     server = subprocess.Popen([program, "-c", str(config), "-e", str(folder / "error.log"), "-p", str(folder)])
     try:
         for _ in range(200):

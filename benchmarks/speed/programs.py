@@ -25,6 +25,7 @@ class Job:
     :param out: an empty folder for them.
     :param concurrent: how many at once.
     :param certificate: file of the authority that the server's certificate is from, or None.
+    :param size: bytes of all of them.
     """
 
     base: str
@@ -32,9 +33,11 @@ class Job:
     out: Path
     concurrent: int
     certificate: Path | None = None
+    size: int = 0
 
     @property
     def urls(self) -> list[str]:
+        """Of the files."""
         return [f"{self.base}/{name}" for name in self.names]
 
 
@@ -63,7 +66,9 @@ class Program:
             return done.stdout.strip() or None
         if self.needs == "aiodownload":
             code = "import aiodownload; print(aiodownload.__version__)"
-            return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout.strip()
         if shutil.which(self.needs) is None:
             return None
         done = subprocess.run([self.needs, "--version"], capture_output=True, text=True, check=False)
@@ -95,8 +100,8 @@ download = aiodownload.AioDownload(
     download_strategy=aiodownload.DownloadStrategy(home=out),
     request_strategy=aiodownload.RequestStrategy(concurrent=concurrent),
 )
-for bundle in aiodownload.each(urls, download=download):
-    assert bundle.ok, bundle.error
+bundles = aiodownload.swarm(urls, download)
+assert all(bundle.ok for bundle in bundles), [bundle.error for bundle in bundles if not bundle.ok][:3]
 """
 )
 
@@ -237,7 +242,16 @@ def _listed(*words: str, trust: str) -> Callable[[Job, str], list[str]]:
 
 
 def _axel(job: Job, _: str) -> list[str]:
-    return ["axel", "-q", "-n", "1", *(["-k"] if job.certificate else []), "-o", str(job.out / job.names[0]), job.urls[0]]
+    return [
+        "axel",
+        "-q",
+        "-n",
+        "1",
+        *(["-k"] if job.certificate else []),
+        "-o",
+        str(job.out / job.names[0]),
+        job.urls[0],
+    ]
 
 
 _APT = "apt-get install {}"
@@ -269,9 +283,19 @@ PROGRAMS = {
         Program(
             "aria2c",
             _listed(
-                "aria2c", "-q", "-j", "{concurrent}", "-x1", "-s1", "--file-allocation=none", "-d", "{out}",
-                "-i", "{urls}", trust="--ca-certificate",
-            ),  # fmt: skip
+                "aria2c",
+                "-q",
+                "-j",
+                "{concurrent}",
+                "-x1",
+                "-s1",
+                "--file-allocation=none",
+                "-d",
+                "{out}",
+                "-i",
+                "{urls}",
+                trust="--ca-certificate",
+            ),
             "aria2c -j N -x1 -s1 --file-allocation=none -i FILE",
             "aria2c",
             _APT.format("aria2"),
