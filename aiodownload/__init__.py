@@ -15,7 +15,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``live``           what is open while it is entered, shared by all its runs
 ``run``            one call: read, start, wait, settle
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
-``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive
+``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive; ``segments``: in parts
 ``permission``     what robots.txt allows (extra ``robots``); ``flow``: how fast bodies may come
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
 ``connector``      how a connection comes about, and which addresses may be connected to; ``handler``: its protocol

@@ -136,6 +136,7 @@ class AioDownloadBundle:
         self.verified = Verified.NONE
         self.elapsed = 0.0
         self._mismatched = False  # whether a body has not had the checksum that it should have
+        self._divisible = True  # whether parts of it may be asked for at once
         self._kept = False  # whether an earlier try may have left bytes to go on with
         self._publishing: Callable[[Any], None] | None = None  # notes in the journal what is about to be published
         self._condition: Any = None  # journal.Publication of a file that only has to be confirmed

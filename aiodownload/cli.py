@@ -130,7 +130,16 @@ WHAT_TO_KEEP = (
     click.option("--json", "as_json", is_flag=True, help="One JSON object per settled URL on standard output."),
 )
 
-KEEPING = ("skip_cached", "max_bytes", "refresh", "durable", "strict", "remote_time", "content_disposition")
+KEEPING = (
+    "skip_cached",
+    "max_bytes",
+    "refresh",
+    "durable",
+    "strict",
+    "remote_time",
+    "content_disposition",
+    "segments",
+)
 """Options of ``get`` that are settings of its DownloadStrategy."""
 
 
@@ -178,6 +187,10 @@ def command() -> None:
 @click.option(
     "--content-disposition", is_flag=True,
     help="Give files the names that servers suggest, made safe and marked.  With --skip-cached it needs --journal.",
+)  # fmt: skip
+@click.option(
+    "--segments", type=click.IntRange(min=1), default=1, metavar="N",
+    help="At most N requests at once for one file of 8 MiB or more.  Some servers ban that.  [default: 1]",
 )  # fmt: skip
 @_options(WHAT_TO_KEEP)
 @click.pass_context

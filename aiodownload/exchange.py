@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import aiohttp
@@ -48,7 +49,8 @@ from .request.response import (
 )
 from .request.retry_after import LATER, retry_after
 from .request.strategy import RequestStrategy
-from .storage.delivery import Delivery
+from .segments import Refused, Segments
+from .storage.delivery import Arriving, Delivery, Divide
 from .storage.partial import PartialFile
 from .storage.placement import is_place_of, state_at
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
@@ -99,6 +101,14 @@ _Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | None
 
 
 Result: TypeAlias = Failure | Confirmed | None
+
+
+class _NoAnswer(Exception):  # noqa: N818 (what it carries is the error)
+    """A host did not answer."""
+
+    def __init__(self, error: TransportError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def _keep() -> None:
@@ -199,6 +209,21 @@ class Exchanges:
             hop = hop._replace(terms={"Range": f"bytes={held.size}-", "If-Range": origin.validator})
         elif bundle._condition is not None and (terms := _condition(bundle, url)):
             asked, hop = Asked(condition=True), hop._replace(terms=terms)
+        try:
+            response, hop = await self._follow(hop, permit)
+        except _NoAnswer as silence:
+            return Failure(silence.error, self._wanted(bundle, silence.error), silent=True)
+        try:
+            return await self._judge(bundle, hop.url, response, permit, _Plan(url, asked, held))
+        finally:
+            # Gives the connection back if the body was read to its end, and closes it otherwise.
+            response.close()
+
+    async def _follow(self, hop: Hop, permit: Permit) -> tuple[aiohttp.ClientResponse, Hop]:
+        """Ask, and follow redirects; return the last answer and the request that it is to.  The caller closes it.
+
+        :raises _NoAnswer: if a host does not answer.
+        """
         trail: Trail | None = None
         while True:
             try:
@@ -209,20 +234,20 @@ class Exchanges:
                 if isinstance(error, (ProtocolError, AddressError, HostDownError)):  # it did answer, or was not asked
                     raise
                 permit.unanswered(error)
-                return Failure(error, self._wanted(bundle, error), silent=True)
+                raise _NoAnswer(error) from error
             permit.answered(response)
+            if response.status not in REDIRECTS:
+                return response, hop
             try:
-                if response.status in REDIRECTS:
-                    trail = trail or Trail()
-                    locations = response.headers.getall("Location", ())
-                    following = trail.follow(hop, response.status, locations, cookies="Set-Cookie" in response.headers)
-                else:
-                    following = None
-                if following is None:
-                    return await self._judge(bundle, hop.url, response, permit, _Plan(url, asked, held))
-            finally:
-                # Gives the connection back if the body was read to its end, and closes it otherwise.
+                trail = trail or Trail()
+                locations = response.headers.getall("Location", ())
+                following = trail.follow(hop, response.status, locations, cookies="Set-Cookie" in response.headers)
+            except BaseException:
                 response.close()
+                raise
+            if following is None:
+                return response, hop
+            response.close()
             await permit.pace(following.url)
             hop = following
 
@@ -321,6 +346,7 @@ class Exchanges:
                 part=part,
                 own=not bundle.mirrors or plan.url == bundle._parse(),
                 flow=flow,
+                divide=self._divider(bundle, permit, plan),
             )
             if self._override:
                 delivery.decode_for_override()
@@ -341,6 +367,45 @@ class Exchanges:
             if bundle._delivery is not None:
                 bundle._delivery.close()
         return None
+
+    def _divider(self, bundle: AioDownloadBundle, permit: Permit, plan: _Plan) -> Divide | None:
+        """What fetches a large file in several parts; None where that is not wanted."""
+        count = self._download.segments if bundle._divisible else 1
+        if not self._goes_on or bundle.params or (count == 1 and plan.held is None):
+            return None
+
+        def divide(sink: PartialFile, validator: str, total: int) -> Segments:
+            asked = Asked(validator=validator, total=total)
+            ask = partial(self._ask_part, bundle, plan.url, asked)
+            return Segments(count, sink, ask, lambda one: one.pace(plan.url), permit)
+
+        return divide
+
+    async def _ask_part(
+        self, bundle: AioDownloadBundle, url: URL, asked: Asked, first: int, end: int, permit: Permit
+    ) -> Arriving:
+        """Ask for some bytes of the file that is being fetched.
+
+        :raises Refused: if the server has not that file any more, or gives no parts of it.
+        :raises DownloadError: if they cannot be had now.
+        """
+        asked = asked._replace(first=first, last=end - 1)
+        terms = {"Range": f"bytes={first}-{end - 1}", "If-Range": asked.validator or ""}
+        try:
+            response, hop = await self._follow(_first_hop(bundle, url)._replace(terms=terms), permit)
+        except _NoAnswer as silence:
+            raise silence.error from silence
+        try:
+            verdict = accept_response(_head(response), asked)
+            reason = self._unsuccessful(bundle, response)
+            if isinstance(verdict, Part) and reason is None:
+                return Arriving(response, verdict.end, self._flows.of(hop.url))
+            if isinstance(verdict, Refuse):
+                self._refused(bundle, response, permit, StatusError(verdict.reason, response.status))
+            raise Refused(reason or getattr(verdict, "reason", "the server sent the whole of it"))
+        except BaseException:
+            response.close()
+            raise
 
     def _broken(self, bundle: AioDownloadBundle, error: DownloadError) -> Failure:
         """No usable response, or a broken body.  A POST is sent again only after a response that says so."""

@@ -66,6 +66,10 @@ class Permit:
     def free(self) -> None:
         """The server has nothing more to do for this try; the slot may go to another.  May be called again."""
 
+    def another(self) -> Permit:
+        """One for a further request beside this one, which has its own slot, and none as yet."""
+        return Permit()
+
 
 class Tried(Protocol):
     """What is told of its tries."""
@@ -157,6 +161,11 @@ class Turn(Permit):
         """Let the next one start."""
         if self.entry.active:
             self._release(self.entry)
+
+    def another(self) -> Turn:
+        """It waits for its turn like any other."""
+        entry: Entry[Startable] = Entry(self.entry.item, self.entry.origin, self.entry.spacing)
+        return Turn(self._dispatcher, entry, self._tried, self._release)
 
 
 def _down(last: AioDownloadError, seconds: float) -> AioDownloadError:

@@ -197,28 +197,36 @@ def ranged(
     hold: bool = False,
     until: threading.Event | None = None,
     headers: Mapping[str, str | None] = MappingProxyType({}),
+    speed: float | None = None,
 ) -> Script:
-    """A file as an honest server has it: a single open Range under a right If-Range is answered by a 206.
+    """A file as an honest server has it: a single Range under a right If-Range is answered by a 206.
 
     :param cut: bytes of each body after which the connection is closed.
     :param most: bytes that a 206 holds at most.
     :param hold: stay silent instead of closing.
     :param until: stay silent until then, and go on.
     :param headers: fields that are sent otherwise, or not at all.
+    :param speed: bytes per second of each body.
     """
 
     async def script(request: Request, connection: Connection) -> bool:
         asked = request.headers.get("range")
         first, end = 0, len(body)
         if asked is not None and request.headers.get("if-range", etag) == etag:
-            first = int(asked.removeprefix("bytes=").removesuffix("-"))
-            end = min(len(body), first + most) if most is not None else len(body)
+            begin, _, last = asked.removeprefix("bytes=").partition("-")
+            first, end = int(begin), min(len(body), int(last or len(body)) + 1)
+            end = min(end, first + most) if most is not None else end
         fields: dict[str, str | None] = {"Content-Length": str(end - first), "ETag": etag, "Accept-Ranges": "bytes"}
         if asked is not None and (first or end < len(body)):
             fields["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {name: value for name, value in fields.items() if value is not None}
         await connection.send(_head(206 if "Content-Range" in fields else 200, sent))
+        if speed is not None:
+            for at in range(first, end, 65536):
+                await connection.send(body[at : min(end, at + 65536)])
+                await asyncio.sleep(65536 / speed)
+            return True
         await connection.send(body[first:end][:cut])
         if until is not None:
             while not until.is_set():

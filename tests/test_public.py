@@ -174,7 +174,7 @@ ASKING = (
     "max_retry_after=3600, public_only=False, per_host=None, rate=None, bandwidth=None, per_host_bandwidth=None, "
     "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None"
 )
-KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False"
+KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False, segments=1"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ LATER = [
         for kind in (RequestStrategy, Lenient, BackOff, Polite, Adaptive)
         for name in ("per_hosts", "no_such_setting")
     ),
-    *((DownloadStrategy, (), name) for name in ("segments", "resume", "resumable", "no_such_setting")),
+    *((DownloadStrategy, (), name) for name in ("segment", "resume", "resumable", "no_such_setting")),
 ]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
     from .sink import Sink
 
-__all__ = ["Delivery", "OtherContent"]
+__all__ = ["Arriving", "Delivery", "Divide", "Fill", "OtherContent"]
 
 Read: TypeAlias = Callable[[int], Awaitable[bytes]]
 
@@ -39,6 +39,21 @@ class Flow(Protocol):
         """The next bytes, not sooner than they may come."""
 
 
+class Fill(Protocol):
+    """Fetches what is missing of a file by several requests."""
+
+    refused: bool
+    """Whether the server has not given a part that it could have given."""
+
+    async def fill(self, first: Arriving, at: int) -> None:
+        """Fetch it all; ``first`` is the answer that is there, which begins at byte ``at``."""
+
+
+Divide: TypeAlias = Callable[[PartialFile, str, int], Fill]
+"""Makes that, of the file, its strong ETag and its length."""
+
+# Bytes of a file from which on it is divided, if that is wanted.
+LARGE = 1 << 23
 # Bytes of a part that is shorter than what was asked for, from which on it is a server's way of serving large files
 # (RFC 9110 section 15.3.7) and no failure.
 WORTHWHILE = 1 << 16
@@ -85,6 +100,7 @@ class Delivery:
     :param part: bytes of that body by its Content-Range, which binds it however else its end is marked (int), or None.
     :param own: whether the response is one of the bundle's own URL, and not of a mirror (bool).
     :param flow: limits how fast the body may come, and how slowly; None for no limit.
+    :param divide: fetches a large file in several parts, and one of which several parts are missing; None: neither.
     """
 
     def __init__(
@@ -99,8 +115,10 @@ class Delivery:
         part: int | None = None,
         own: bool = True,
         flow: Flow | None = None,
+        divide: Divide | None = None,
     ) -> None:
         self._flow = flow
+        self._divide = divide
         self._received = received
         self._own = own
         self.stopped_short = False  # the body was whole, but it was not all that was asked for
@@ -152,10 +170,12 @@ class Delivery:
             proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
             if strategy.strict and proof is Verified.NONE:
                 raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
-            if decoder is None:
-                await self._pour(sink, strategy.chunk_size, limit)
-            else:
+            if decoder is not None:
                 await self._decode(sink, strategy.chunk_size, decoder)
+            elif self._divide is not None and self._is_divisible(sink):
+                await self._fill(sink, self._divide)
+            else:
+                await self._pour(sink, strategy.chunk_size, limit)
             if total is not None and decoder is None and sink.size < total:
                 self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
                 raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
@@ -257,6 +277,26 @@ class Delivery:
                 break
         self._all_received(received)
 
+    def _is_divisible(self, sink: PartialFile) -> bool:
+        """Whether there are parts to be had, and it is worth while; or several parts are missing as it is."""
+        missing = sink.gaps
+        if len(missing) != 1 or self._workspace.strategy.segments == 1 or not self._bundle._divisible:
+            return len(missing) > 1
+        ranges = self._held is not None or self._response.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
+        return ranges and missing[0][1] - missing[0][0] >= LARGE
+
+    async def _fill(self, sink: PartialFile, divide: Divide) -> None:
+        origin = sink.origin
+        if origin is None:
+            raise RuntimeError("a file of which nothing is known cannot be divided")
+        at = sink.gaps[0][0]
+        parts = divide(sink, origin.validator, origin.total)
+        try:
+            await parts.fill(Arriving(self._response, at + (self._framing.length or 0), self._flow), at)
+        finally:
+            self._bundle._divisible &= not parts.refused
+        self._received()
+
     async def _arriving(self, _: int) -> bytes:
         """The next bytes, just as they have arrived: to cut and to join them would be to copy them."""
         while True:
@@ -305,6 +345,32 @@ async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncItera
         for piece in pieces:
             yield piece
     decoder.finish()
+
+
+class Arriving:
+    """A large body as it arrives.
+
+    :param response: the answer that it is of.
+    :param end: the place in the file of the byte after its last one.
+    :param flow: see :class:`Delivery`.
+    """
+
+    def __init__(self, response: ClientResponse, end: int, flow: Flow | None) -> None:
+        self.end = end
+        self.close = response.close
+        self._content = response.content
+        self._content.set_read_chunk_size(BATCH)
+        self._flow = flow
+
+    async def read(self) -> bytes:
+        """The next bytes, ``b""`` at the end."""
+        return await (self._next(0) if self._flow is None else self._flow.read(self._next, 0))
+
+    async def _next(self, _: int) -> bytes:
+        while True:
+            chunk, _end = await self._content.readchunk()
+            if chunk or self._content.at_eof():
+                return chunk
 
 
 class OtherContent:

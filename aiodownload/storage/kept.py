@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from .folder import Folder
 from .owner import TAG, Owner, gone, me
-from .part import Part, PartError, beside, partial_name
-from .record import LONGEST, Ranges, Record, add, dump, parse
+from .part import Part, PartError, beside, partial_name, write_at
+from .record import LONGEST, Ranges, Record, add, begun, count, cut, dump, parse
 
 __all__ = ["RECORD", "KeptPart", "Origin", "claim", "record_name", "sweep", "tidy"]
 
@@ -60,18 +60,20 @@ class KeptPart(Part):
     def __init__(self, path: str, mode: int, origin: Origin, *, root: str | None = None, durable: bool = False) -> None:
         super().__init__(path, mode, _tag, root=root, durable=durable)
         self.origin = origin
+        self.ranges: Ranges = ()  # what it holds
         self._record: Record | None = None
         self._noting: bool | None = None  # not known before there is something to note
         self._asleep = time.monotonic()
 
     @classmethod
     def take_up(
-        cls, path: str, mode: int, folder: Folder, partial: str, handle: int, record: Record, held: int
+        cls, path: str, mode: int, folder: Folder, partial: str, handle: int, record: Record, held: Ranges
     ) -> KeptPart:
-        """Go on with an open partial file after its first ``held`` bytes."""
+        """Go on with an open partial file that holds ``held``."""
         part = cls(path, mode, Origin(record.url, record.validator, record.total))
-        part._folder, part._partial, part._handle, part.size, part._noting = folder, partial, handle, held, True
-        part._note(tuple((first, min(end, held)) for first, end in record.synced if first < held))
+        part._folder, part._partial, part._handle, part._noting = folder, partial, handle, True
+        part.ranges, part.size = held, begun(held)
+        part._note(cut(record.synced, held))
         return part
 
     def append(self, chunks: Iterable[bytes | memoryview], *, whole: bool = False) -> None:
@@ -79,11 +81,31 @@ class KeptPart(Part):
 
         :raises PartError: if the disk refuses.
         """
+        before = self.size
         super().append(chunks)
+        self.ranges = add(self.ranges, before, self.size)
+        self._keep_account()
+
+    def write_at(self, place: int, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write ``chunks`` where they belong; ``size`` is what there is from the beginning on.
+
+        :param place: of their first byte.
+        :raises PartError: if the disk refuses.
+        """
+        try:
+            for written in write_at(self._opened(False), chunks, place):
+                self.ranges = add(self.ranges, place, place + written)
+                place += written
+        except (OSError, ValueError) as error:
+            raise PartError("write", getattr(error, "errno", None)) from error
+        self.size = begun(self.ranges)
+        self._keep_account()
+
+    def _keep_account(self) -> None:
         if self._noting is None and self._folder is not None:
             self._noting = _make_way(self._folder, os.path.basename(self.path))
             self._note(())
-        elif self.size - self._noted >= CHECKPOINT:
+        elif count(self.ranges) - self._noted >= CHECKPOINT:
             self._note(self._sync())
 
     def publish(self, before: Callable[[os.stat_result], object] = lambda state: None) -> None:
@@ -118,7 +140,7 @@ class KeptPart(Part):
 
     @property
     def _noted(self) -> int:
-        return self._record.written[-1][1] if self._record is not None and self._record.written else 0
+        return count(self._record.written) if self._record is not None else 0
 
     @property
     def _synced(self) -> Ranges:
@@ -135,7 +157,7 @@ class KeptPart(Part):
             # What was written since the last good one is unknown now, and another fsync might succeed all the same,
             # since the system has forgotten the pages that it could not write (fsyncgate): give up.
             raise PartError("sync", error.errno) from error
-        return add((), 0, self.size)
+        return self.ranges
 
     def _note(self, synced: Ranges, *, mine: bool = True) -> None:
         """Write the record: after the bytes, never before.  Where that fails, the bytes are less worth, not wrong."""
@@ -148,7 +170,7 @@ class KeptPart(Part):
                 part=self._partial,
                 inode=os.fstat(self._handle).st_ino,
                 boot=owner.boot,
-                written=add((), 0, self.size),
+                written=self.ranges,
                 synced=synced,
                 owner=owner if mine else None,
             )
@@ -185,7 +207,8 @@ def _claim(folder: Folder, path: str, mode: int, url: str) -> KeptPart | None:
     if record is None or not _is_free(record) or record.url != url:
         return None
     # The last byte is asked for again if all are there: the answer tells whether they still are the file.
-    held = min(record.held(me().boot), record.total - 1)
+    held = record.held(me().boot)
+    held = cut(held, ((0, record.total - 1),)) if begun(held) == record.total else held
     found = _seize(folder, name, record)
     if found is None:
         return None
@@ -193,9 +216,9 @@ def _claim(folder: Folder, path: str, mode: int, url: str) -> KeptPart | None:
     try:
         state = os.fstat(handle)
         usable = stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_ino == record.inode
-        if usable and 0 < held <= state.st_size:
-            os.ftruncate(handle, held)
-            os.lseek(handle, held, os.SEEK_SET)
+        if usable and held and held[-1][1] <= state.st_size:
+            os.ftruncate(handle, held[-1][1])
+            os.lseek(handle, begun(held), os.SEEK_SET)
             return KeptPart.take_up(path, mode, folder, partial, handle, record, held)
     except OSError:
         pass

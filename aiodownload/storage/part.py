@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from .folder import Folder
 
@@ -26,6 +26,7 @@ __all__ = [
     "beside",
     "partial_name",
     "publish",
+    "write_at",
 ]
 
 MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
@@ -34,7 +35,7 @@ MAX_NAME = 255  # bytes in one component on ext4, XFS, APFS and NTFS alike
 # makes a single trip has its final mode at once.
 _PRIVATE = 0o600
 _MOST_VIEWS = 1024  # IOV_MAX of Linux and macOS
-_FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+_FLAGS = os.O_CREAT | os.O_EXCL | os.O_RDWR  # what has come in parts is read again for its checksum
 
 ACTIONS = ("write", "finish", "rename to", "read", "sync")
 _WRITE, _FINISH, _RENAME, _READ, _SYNC = ACTIONS
@@ -94,29 +95,21 @@ class Part:
         :raises PartError: if the disk refuses.
         """
         try:
-            if self._handle is None:
-                self._private = not whole
-                if self._folder is None:
-                    above = os.path.dirname(self.path)
-                    self._folder = Folder.open(above, self.root, make=True, durable=self.durable)
-                mode = self._mode if whole else _PRIVATE
-                self._handle, self._partial = _create(self._folder, os.path.basename(self.path), mode, self._tag())
-            self._write_all(self._handle, chunks)
+            for written in _write_all(self._opened(whole), chunks):
+                self.size += written
         except (OSError, ValueError) as error:
             raise PartError(_WRITE, getattr(error, "errno", None)) from error
 
-    def _write_all(self, handle: int, chunks: Iterable[bytes | memoryview]) -> None:
-        """Write all of ``chunks``, many with one system call: around each, a thread waits for the interpreter."""
-        views = [memoryview(chunk) for chunk in chunks if chunk]
-        at = 0
-        while at < len(views):
-            written = _write_some(handle, views[at : at + _MOST_VIEWS])
-            self.size += written
-            while written and written >= len(views[at]):
-                written -= len(views[at])
-                at += 1
-            if written:
-                views[at] = views[at][written:]
+    def _opened(self, whole: bool) -> int:
+        """The descriptor of the file, which is made if it is not there yet."""
+        if self._handle is None:
+            self._private = not whole
+            if self._folder is None:
+                above = os.path.dirname(self.path)
+                self._folder = Folder.open(above, self.root, make=True, durable=self.durable)
+            mode = self._mode if whole else _PRIVATE
+            self._handle, self._partial = _create(self._folder, os.path.basename(self.path), mode, self._tag())
+        return self._handle
 
     def publish(self, before: Callable[[os.stat_result], object] = lambda state: None) -> None:
         """Compare the size on disk with the bytes counted; rename.
@@ -194,6 +187,42 @@ class Part:
     def _let_go(self) -> None:
         if self._folder is not None and not self._borrowed:
             self._folder.close()
+
+
+def write_at(handle: int, chunks: Iterable[bytes | memoryview], place: int) -> Iterator[int]:
+    """Write all of ``chunks``, the first byte at ``place``; yield how many bytes each system call has written.
+
+    Where the system call for that is missing, the descriptor's own place is moved.
+    """
+    if not hasattr(os, "pwritev"):
+        os.lseek(handle, place, os.SEEK_SET)
+        yield from _write_all(handle, chunks)
+        return
+
+    def write(views: list[memoryview]) -> int:
+        nonlocal place
+        written = os.pwritev(handle, views, place)
+        place += written
+        return written
+
+    yield from _write_all(handle, chunks, write)
+
+
+def _write_all(
+    handle: int, chunks: Iterable[bytes | memoryview], write: Callable[[list[memoryview]], int] | None = None
+) -> Iterator[int]:
+    """Write all of ``chunks``, many with one system call: around each, a thread waits for the interpreter."""
+    views = [memoryview(chunk) for chunk in chunks if chunk]
+    at = 0
+    while at < len(views):
+        some = views[at : at + _MOST_VIEWS]
+        written = write(some) if write is not None else _write_some(handle, some)
+        yield written
+        while written and written >= len(views[at]):
+            written -= len(views[at])
+            at += 1
+        if written:
+            views[at] = views[at][written:]
 
 
 def _write_some(handle: int, views: list[memoryview]) -> int:

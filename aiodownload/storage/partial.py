@@ -18,6 +18,7 @@ from .kept import KeptPart, Origin
 from .owner import my_tag
 from .part import Part, PartError
 from .publisher import Publisher, PublisherError
+from .record import Ranges, gaps
 
 __all__ = ["PartialFile"]
 
@@ -124,6 +125,26 @@ class PartialFile:
         if self._trip is None and self._batches:
             self._set_out()
 
+    @property
+    def origin(self) -> Origin | None:
+        """What the bytes are of, if that was said."""
+        return self._origin
+
+    @property
+    def gaps(self) -> Ranges:
+        """The bytes that are missing of what it was said to be of."""
+        if self._origin is None:
+            return ()
+        return gaps(self._part.ranges if isinstance(self._part, KeptPart) else (), self._origin.total)
+
+    async def place(self, at: int, chunks: list[bytes]) -> None:
+        """Bring ``chunks`` to the disk where they belong, in any order; nothing else writes then.
+
+        :param at: the place of their first byte.
+        :raises DiskError: if they cannot be stored.
+        """
+        await self._disk.run(self._place, self._file(), at, chunks)
+
     async def commit(self) -> int:
         """Write the rest, compare the size on disk with the bytes counted, rename."""
         await self._arrived()
@@ -229,6 +250,16 @@ class PartialFile:
 
     # From here on: in a disk thread.
 
+    def _place(self, part: Part, at: int, chunks: list[bytes]) -> None:
+        with self._lock:
+            if self._ended or not isinstance(part, KeptPart):
+                raise DiskError(self.path, None, "write")
+            try:
+                part.write_at(at, chunks)
+            except PartError as error:
+                raise self._refused(error) from error
+            self._size = part.size
+
     def _store(self, part: Part) -> None:
         with self._lock:
             while self._batches and not self._ended:
@@ -274,7 +305,8 @@ class PartialFile:
             self._ended = True
             if chunks is not None and isinstance(part, KeptPart):
                 with contextlib.suppress(DiskError):
-                    self._append(part, at, chunks)
+                    if chunks:
+                        self._append(part, at, chunks)
                     return part.release()
             part.discard()
             return False

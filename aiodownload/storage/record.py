@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .owner import Owner, known
 
-__all__ = ["LONGEST", "Ranges", "Record", "add", "dump", "identity", "parse"]
+__all__ = ["LONGEST", "Ranges", "Record", "add", "begun", "count", "cut", "dump", "gaps", "identity", "parse"]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Bytes: pairs of the first and the one after the last, sorted, neither touching nor overlapping."""
@@ -47,13 +47,12 @@ class Record(NamedTuple):
     synced: Ranges
     owner: Owner | None
 
-    def held(self, boot: str) -> int:
-        """How many bytes from the first on can be relied upon in ``boot``.
+    def held(self, boot: str) -> Ranges:
+        """The bytes that can be relied upon in ``boot``.
 
         Bytes that were written but not synced outlive the death of a process, and not that of the machine.
         """
-        ranges = self.written if boot == self.boot and known(boot) else self.synced
-        return ranges[0][1] if ranges and ranges[0][0] == 0 else 0
+        return self.written if boot == self.boot and known(boot) else self.synced
 
 
 def identity(url: str) -> str:
@@ -72,6 +71,28 @@ def add(ranges: Ranges, first: int, end: int) -> Ranges:
         else:
             first, end = min(first, one[0]), max(end, one[1])
     return tuple(sorted((*kept, (first, end))))
+
+
+def begun(ranges: Ranges) -> int:
+    """How many bytes from the first on there are."""
+    return ranges[0][1] if ranges and ranges[0][0] == 0 else 0
+
+
+def count(ranges: Ranges) -> int:
+    """How many bytes there are."""
+    return sum(end - first for first, end in ranges)
+
+
+def cut(ranges: Ranges, other: Ranges) -> Ranges:
+    """Return the bytes that are in both."""
+    shared = [(max(one[0], two[0]), min(one[1], two[1])) for one in ranges for two in other]
+    return tuple(sorted(pair for pair in shared if pair[0] < pair[1]))
+
+
+def gaps(ranges: Ranges, total: int) -> Ranges:
+    """Return the bytes below ``total`` that are missing."""
+    edges = [0, *(edge for pair in ranges for edge in pair), total]
+    return tuple(pair for pair in zip(edges[::2], edges[1::2], strict=True) if pair[0] < pair[1])
 
 
 def dump(record: Record) -> bytes:

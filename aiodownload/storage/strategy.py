@@ -41,6 +41,10 @@ class DownloadStrategy:
     :param content_disposition: let files have the names that their servers suggest in Content-Disposition (bool; RFC
         6266): the last component only, made safe, with a mark that says which URL it is of.  Not for bundles that
         come with a ``file_path``.  To find such files again, ``skip_cached`` needs a journal.
+    :param segments: most requests at once for one large file (int >= 1).  More than one is worth while where a server
+        gives each connection only so much; some ban whoever does it.  Only files of 8 MiB and more are divided, and
+        only where the first answer has shown that its server has a strong ETag and sends ranges.  Each request counts
+        in ``concurrent`` and ``per_host``.
     :raises ConfigurationError: for a value that cannot work.
 
     ``resumable`` is for classes that override :meth:`on_success`: whether it gets responses that are only the rest of
@@ -60,6 +64,7 @@ class DownloadStrategy:
     strict: bool = False
     remote_time: bool = False
     content_disposition: bool = False
+    segments: int = 1
     resumable: bool = False
 
     def __init__(
@@ -75,6 +80,7 @@ class DownloadStrategy:
         refresh: bool = False,
         remote_time: bool = False,
         content_disposition: bool = False,
+        segments: int = 1,
     ) -> None:
         self.chunk_size = chunk_size
         self.home = home
@@ -86,6 +92,7 @@ class DownloadStrategy:
         self.refresh = refresh
         self.remote_time = remote_time
         self.content_disposition = content_disposition
+        self.segments = segments
         check_download_settings(self)
 
     @property
@@ -150,6 +157,7 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
     :raises ConfigurationError: naming the setting.
     """
     checks.whole("chunk_size", strategy.chunk_size, 1)
+    checks.whole("segments", strategy.segments, 1)
     if strategy.max_bytes is not None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:

@@ -171,6 +171,22 @@ Whole processes, medians of three, 10 KiB each; on the left 16 at once, on the r
     )
 
 
+def _segments(work: dict[str, Any]) -> str:
+    rows = [
+        (str(row["segments"]), row["program"], f"{row['wall']:.2f} s", f"{100 * row['share']:.1f} %")
+        for row in work["rows"]
+        if "failed" not in row
+    ]
+    return (
+        heading("One file by several requests")
+        + f"""
+{work["size"] >> 20:,} MiB from a server that gives each connection {work["each"] >> 20} MiB/s.  ``segments`` has to be
+asked for.  Goal: 90 %.
+"""
+        + table(("Requests at once", "Program", "Wall time", "Of what the connections give"), rows)
+    )
+
+
 def _imports(work: dict[str, Any]) -> str:
     return (
         heading("Import")
@@ -205,6 +221,7 @@ _SPECIAL = {
     "latency": _latency,
     "stream": _stream,
     "scaling": _scaling,
+    "segments": _segments,
     "imports": _imports,
     "requests": _requests,
     "halves": _halves,

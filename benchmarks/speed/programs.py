@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["OURS", "PACKAGES", "PROGRAMS", "Job", "Program", "make_venv"]
+__all__ = ["OURS", "PACKAGES", "PROGRAMS", "Job", "Program", "make_venv", "segmented"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +76,33 @@ class Program:
         return next((word.strip("-,") for word in first.split() if word[0].isdigit()), first)
 
 
+def segmented(count: int) -> list[Program]:
+    """Those that fetch one file by several requests, so many at once."""
+    return [
+        Program("aiodownload", _ours("", str(count)), f"DownloadStrategy(segments={count})", "aiodownload", ""),
+        Program(
+            "aria2c",
+            _listed(
+                "aria2c",
+                "-q",
+                f"-x{count}",
+                f"-s{count}",
+                "-k1M",
+                "--file-allocation=none",
+                "-d",
+                "{out}",
+                "-i",
+                "{urls}",
+                trust="--ca-certificate",
+            ),
+            f"aria2c -x{count} -s{count} -k1M",
+            "aria2c",
+            _APT.format("aria2"),
+        ),
+        Program("axel", lambda job, _: _axel(job, count), f"axel -n {count}", "axel", _APT.format("axel")),
+    ]
+
+
 def make_venv(folder: Path) -> str:
     """Make an environment with the Python peers, unless it is there; return its interpreter."""
     python = folder / "bin" / "python"
@@ -96,8 +123,8 @@ AIODOWNLOAD = (
     + """
 import aiodownload
 download = aiodownload.AioDownload(
-    journal=out + "/journal.db" if sys.argv[6:] else None,
-    download_strategy=aiodownload.DownloadStrategy(home=out),
+    journal=out + "/journal.db" if sys.argv[6] else None,
+    download_strategy=aiodownload.DownloadStrategy(home=out, segments=int(sys.argv[7])),
     request_strategy=aiodownload.RequestStrategy(concurrent=concurrent),
 )
 bundles = aiodownload.swarm(urls, download)
@@ -214,8 +241,8 @@ def _python(code: str, *more: str) -> Callable[[Job, str], list[str]]:
     return command
 
 
-def _ours(*more: str) -> Callable[[Job, str], list[str]]:
-    return lambda job, _: _python(AIODOWNLOAD, *more)(job, sys.executable)
+def _ours(journal: str = "", segments: str = "1") -> Callable[[Job, str], list[str]]:
+    return lambda job, _: _python(AIODOWNLOAD, journal, segments)(job, sys.executable)
 
 
 def _bare(job: Job, _: str) -> list[str]:
@@ -241,12 +268,12 @@ def _listed(*words: str, trust: str) -> Callable[[Job, str], list[str]]:
     return command
 
 
-def _axel(job: Job, _: str) -> list[str]:
+def _axel(job: Job, count: int) -> list[str]:
     return [
         "axel",
         "-q",
         "-n",
-        "1",
+        str(count),
         *(["-k"] if job.certificate else []),
         "-o",
         str(job.out / job.names[0]),
@@ -300,7 +327,7 @@ PROGRAMS = {
             "aria2c",
             _APT.format("aria2"),
         ),
-        Program("axel", _axel, "axel -n 1, one file only", "axel", _APT.format("axel")),
+        Program("axel", lambda job, _: _axel(job, 1), "axel -n 1, one file only", "axel", _APT.format("axel")),
         Program("httpx", _python(HTTPX), "the bare loop, with httpx.AsyncClient", "httpx", "pip install httpx"),
         Program("parfive", _python(PARFIVE), "Downloader(max_conn=N, max_splits=1)", "parfive", "pip install parfive"),
         Program("pypdl", _python(PYPDL), "Pypdl(max_concurrent=N), multisegment=False", "pypdl", "pip install pypdl"),

@@ -18,7 +18,7 @@ from typing import Any
 
 import nginx
 
-from .programs import OURS, PROGRAMS, Job, Program
+from .programs import OURS, PROGRAMS, Job, Program, segmented
 from .servers import late, serving
 from .timing import digests, environment, once, pairs
 
@@ -321,6 +321,33 @@ def requests(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
     return found
 
 
+def segments(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
+    """1 GiB from a server that gives each connection 20 MiB/s, by several requests at once."""
+    size, each = (128 if setting.quick else 1024) * MIB, 20 * MIB
+    rows = []
+    with _www() as folder:
+        names = nginx.fill(folder, 1, size)
+        wanted = digests([folder / "www" / names[0]])
+        with nginx.serving(folder, here="limit_rate 20m;") as base:
+            for count in (4, 8):
+                for program in segmented(count):
+                    if program.version(setting.python) is None:
+                        continue
+                    job = _job(base, names, count, size)
+                    try:
+                        runs = [once(program, job, setting.python, wanted, MEMORY).wall for _ in range(3)]
+                    except RuntimeError as error:
+                        rows.append({"program": program.name, "segments": count, "failed": str(error)[:300]})
+                        continue
+                    wall = statistics.median(runs)
+                    share = size / wall / (count * each)
+                    rows.append(
+                        {"program": program.name, "segments": count, "wall": wall, "share": share, "runs": runs}
+                    )
+                    tell(f"  {count} at once, {program.name}: {wall:.2f} s, {100 * share:.1f} % of {count} x 20 MiB/s")
+    return {"size": size, "each": each, "rows": rows}
+
+
 def halves(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
     """Two processes, each with half of the list, beside one with all of it."""
     count, size = (2_000 if setting.quick else 10_000), 10 << 10
@@ -359,6 +386,7 @@ SPECIAL = {
     "latency": latency,
     "stream": stream,
     "scaling": scaling,
+    "segments": segments,
     "imports": imports,
     "requests": requests,
     "halves": halves,

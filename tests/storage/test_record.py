@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiodownload.storage.owner import Owner
-from aiodownload.storage.record import LONGEST, Ranges, Record, add, dump, identity, parse
+from aiodownload.storage.record import LONGEST, Ranges, Record, add, begun, count, cut, dump, gaps, identity, parse
 
 LARGEST = 2**63 - 1
 BOOT, OTHER_BOOT, NO_BOOT = "a" * 12, "b" * 12, "0" * 12
@@ -357,28 +357,44 @@ def test_adding_ranges_is_adding_bytes(added: list[tuple[int, int]]) -> None:
 @pytest.mark.parametrize(
     ("written", "synced", "boot", "held"),
     [
-        (((0, 500),), ((0, 300),), BOOT, 500),
-        (((0, 500),), ((0, 300),), OTHER_BOOT, 300),
-        (((0, 500),), ((0, 300),), NO_BOOT, 300),
-        (((0, 500),), (), OTHER_BOOT, 0),
-        (((0, 500), (600, 700)), ((0, 300), (400, 500)), BOOT, 500),
-        (((0, 500), (600, 700)), ((0, 300), (400, 500)), OTHER_BOOT, 300),
-        (((1, 500),), ((1, 300),), BOOT, 0),
-        (((1, 500),), ((1, 300),), OTHER_BOOT, 0),
-        (((0, 500),), ((1, 300),), OTHER_BOOT, 0),
-        ((), (), BOOT, 0),
-        (((0, 1000),), ((0, 1000),), OTHER_BOOT, 1000),
+        (((0, 500),), ((0, 300),), BOOT, ((0, 500),)),
+        (((0, 500),), ((0, 300),), OTHER_BOOT, ((0, 300),)),
+        (((0, 500),), ((0, 300),), NO_BOOT, ((0, 300),)),
+        (((0, 500),), (), OTHER_BOOT, ()),
+        (((0, 500), (600, 700)), ((0, 300), (400, 500)), BOOT, ((0, 500), (600, 700))),
+        (((0, 500), (600, 700)), ((0, 300), (400, 500)), OTHER_BOOT, ((0, 300), (400, 500))),
+        (((1, 500),), ((1, 300),), BOOT, ((1, 500),)),
+        ((), (), BOOT, ()),
+        (((0, 1000),), ((0, 1000),), OTHER_BOOT, ((0, 1000),)),
     ],
 )
-def test_what_can_be_relied_upon(written: Ranges, synced: Ranges, boot: str, held: int) -> None:
-    """In the same boot what was written counts, in another only what was synced, and both only up to the first hole."""
+def test_what_can_be_relied_upon(written: Ranges, synced: Ranges, boot: str, held: Ranges) -> None:
+    """In the same boot what was written counts, in another only what was synced."""
     record = parse(stored(written=written, synced=synced))
     assert record is not None
     assert record.held(boot) == held
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60))),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60))),
+)
+def test_arithmetic_of_ranges(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
+    """What is missing, what is in both, how many, and how many from the beginning on, as sets of numbers tell it."""
+    one: Ranges = ()
+    two: Ranges = ()
+    for first, end in some:
+        one = add(one, first, end)
+    for first, end in others:
+        two = add(two, first, end)
+    assert bytes_in(gaps(one, 60)) == set(range(60)) - bytes_in(one)
+    assert bytes_in(cut(one, two)) == bytes_in(one) & bytes_in(two)
+    assert count(one) == len(bytes_in(one))
+    assert begun(one) == next(number for number in range(61) if number not in bytes_in(one))
 
 
 def test_a_boot_that_is_not_known_is_not_the_same() -> None:
     """Where no boot is told, two records with none may lie on both sides of a power cut."""
     record = parse(stored(boot=NO_BOOT))
     assert record is not None
-    assert (record.held(NO_BOOT), record.held(BOOT)) == (300, 300)
+    assert (record.held(NO_BOOT), record.held(BOOT)) == (((0, 300),), ((0, 300),))
