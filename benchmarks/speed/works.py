@@ -289,6 +289,51 @@ def scaling(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
     return {"size": size, "rows": rows}
 
 
+PROFILED = """
+import asyncio, cProfile, json, pstats, sys
+import aiodownload
+base, out, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+async def main(number):
+    strategy = aiodownload.RequestStrategy(concurrent=16)
+    async with aiodownload.AioDownload(None, aiodownload.DownloadStrategy(home=out), strategy) as download:
+        assert all(bundle.ok for bundle in await download.swarm(f"{base}/f{index:06}.bin" for index in range(number)))
+asyncio.run(main(200))
+profile = cProfile.Profile()
+profile.enable()
+asyncio.run(main(count))
+profile.disable()
+PARTS = ("aiodownload", "aiohttp", "asyncio", "yarl", "multidict")
+parts = {}
+stats = pstats.Stats(profile).stats
+whole = sum(entry[2] for entry in stats.values())
+for (file, _, name), (_, calls, own, _, _) in stats.items():
+    part = next((part for part in PARTS if f"/{part}/" in file), None)
+    if part is None:
+        part = "system calls on sockets" if "_socket.socket" in name else "built-in functions and the rest"
+    found = parts.setdefault(part, {"calls": 0, "share": 0})
+    found["calls"] += calls / count
+    found["share"] += own / whole
+print(json.dumps(parts))
+"""
+
+
+def profile(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Where the time goes, by cProfile."""
+    count = 4_000
+    with _www() as folder:
+        nginx.fill(folder, count, 10 << 10)
+        with nginx.serving(folder) as base:
+            out = tempfile.mkdtemp(dir=MEMORY)
+            try:
+                command = [sys.executable, "-c", PROFILED, base, out, str(count)]
+                done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+            finally:
+                shutil.rmtree(out)
+    parts = json.loads(done.stdout)
+    tell("  " + ", ".join(f"{name} {100 * part['share']:.0f} %" for name, part in parts.items()))
+    return {"files": count, "parts": parts}
+
+
 def imports(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
     """``import aiodownload`` beside ``import aiohttp``, whole processes in pairs."""
     runs = []
@@ -387,6 +432,7 @@ SPECIAL = {
     "stream": stream,
     "scaling": scaling,
     "segments": segments,
+    "profile": profile,
     "imports": imports,
     "requests": requests,
     "halves": halves,
