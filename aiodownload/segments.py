@@ -123,7 +123,7 @@ class Segments:
 
     async def _first(self, answer: Answer, stream: _Stream) -> None:
         whole = await self._read(answer, stream)
-        answer.close()
+        await _closed(answer)
         if whole:
             self._permit.free()
             await self._further(self._permit.another())
@@ -165,7 +165,7 @@ class Segments:
                 if not await self._read(answer, stream):
                     break
             finally:
-                answer.close()
+                await _closed(answer)
 
     def _worth_while(self) -> bool:
         return bool(self._gaps) or (not self._alone and any(stream.left >= 2 * LEAST for stream in self._streams))
@@ -233,6 +233,12 @@ class Segments:
             return False
         self._streams.remove(stream)
         return True
+
+
+async def _closed(answer: Answer) -> None:
+    """Close an answer, and let its connection be closed before another request takes its slot."""
+    answer.close()
+    await asyncio.sleep(0)
 
 
 class _Pen:

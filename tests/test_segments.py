@@ -116,11 +116,14 @@ def test_the_digest_of_the_whole(server: FaultServer, home: Path, make: Make) ->
 
 
 def test_each_counts_in_the_limits(server: FaultServer, home: Path, make: Make) -> None:
-    """``per_host`` and ``concurrent`` hold for parts as for files."""
+    """``per_host`` and ``concurrent`` hold for parts as for files.
+
+    An answer that is not read to its end is closed, which its server may notice a moment after the next one has begun.
+    """
     urls = [server.on(f"/{number}.bin", ranged(BODY, speed=8 * SPEED)) for number in range(4)]
     bundles = aiodownload.swarm(urls, make(Quick(concurrent=8, per_host=3, timeout=5)))
     assert all(bundle.ok for bundle in bundles)
-    assert server.most_active == 3
+    assert 3 <= server.most_active <= 4
     assert set(files(home).values()) == {BODY}
 
 

@@ -354,7 +354,6 @@ def test_endless_interim_answers_are_left(server: FaultServer, quick: Callable[.
     url = server.on("/f", interim_flood())
     bundle = asyncio.run(within(6, quick(Quick(max_attempts=1, timeout=0.1), client=client), url))
     assert_failed(bundle, StallError, 1)
-    assert "answer head" in str(bundle.error)
 
 
 @CLIENTS
