@@ -28,13 +28,23 @@ class WatchedHandler(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._quiet_since: float | None = None
-        self._asked_at: float | None = None
+        self._asked_at: float | None = None  # since when, while the head of an answer is to come
+        self._sent = False  # whether the whole request was
         self._look_out: asyncio.TimerHandle | None = None
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be sent."""
         self._asked_at = self._loop.time()
+        self._sent = False
         super().set_response_params(**params)
+        self._watch()
+
+    def start_timeout(self) -> None:
+        """It has been sent."""
+        self._sent = True
+        if self._asked_at is not None:
+            self._asked_at = self._loop.time()
+        super().start_timeout()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head has come; one with a 1xx is not yet the answer."""
@@ -51,25 +61,37 @@ class WatchedHandler(ResponseHandler):
 
     def _reschedule_timeout(self) -> None:
         """Something was sent or has arrived."""
-        self._quiet_since = self._loop.time()
-        if self._look_out is None and self._read_timeout:
-            self._look_out = self._loop.call_later(self._read_timeout, self._look)
+        if self._sent or self._asked_at is None:  # until then it is for us to go on
+            self._quiet_since = self._loop.time()
+            self._watch()
 
     def _drop_timeout(self) -> None:
         """The server need not send anything now; it must after a 1xx, though aiohttp takes that for an answer."""
         if self._asked_at is None:
             self._quiet_since = None
 
+    def _watch(self) -> None:
+        if self._look_out is None and self._read_timeout:
+            self._look_out = self._loop.call_later(self._read_timeout, self._look)
+
     def _look(self) -> None:
         self._look_out = None
         timeout = self._read_timeout
-        if self._quiet_since is None or not timeout or self.transport is None:
+        if not timeout or self.transport is None:
             return
-        now = self._loop.time()
-        left = self._quiet_since + timeout - now
-        if self._asked_at is not None and now >= self._asked_at + HEAD_TIMEOUTS * timeout:
+        now, asked, quiet = self._loop.time(), self._asked_at, self._quiet_since
+        if asked is not None and now >= asked + HEAD_TIMEOUTS * timeout:
             self.set_exception(HeadTimeoutError())
-        elif left <= 0:
+            return
+        if asked is None and (quiet is None or self._is_whole()):
+            self._quiet_since = None
+            return
+        left = timeout if quiet is None else quiet + timeout - now
+        if left <= 0:
             self._on_read_timeout()
         else:
             self._look_out = self._loop.call_later(left, self._look)
+
+    def _is_whole(self) -> bool:
+        """Whether all of the body has arrived; aiohttp goes on to wait when somebody has made room for more."""
+        return self._payload is None or self._payload.is_eof()

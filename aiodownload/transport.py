@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
@@ -36,6 +37,7 @@ __all__ = ["TRANSPORT_ERRORS", "Client", "Transport", "checked_client", "transpo
 Client: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
 
 USER_AGENT = f"aiodownload/{__version__} aiohttp/{aiohttp.__version__}"
+PIECE = 1 << 18  # bytes of a form that are sent at once
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -135,7 +137,7 @@ class Transport:
             return await session.request(
                 hop.method,
                 hop.url,
-                data=hop.body,
+                data=_sendable(hop.body),
                 headers=self._headers(hop),
                 **({} if hop.trusted else self._way(hop)),
                 allow_redirects=False,
@@ -303,6 +305,11 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], _Translate], ...] = (
     (ssl.SSLError, lambda error, _: TLSError(f"the TLS connection broke: {_words(error)}")),
     (BaseException, lambda error, _: DisconnectError(f"the connection broke: {_words(error)}")),
 )
+
+
+def _sendable(body: bytes | None) -> bytes | io.BytesIO | None:
+    """The form as aiohttp sends it: a large one in pieces, so that the event loop goes on."""
+    return io.BytesIO(body) if body is not None and len(body) > PIECE else body
 
 
 def _no_head(timeout: float) -> StallError:

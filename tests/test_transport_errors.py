@@ -370,6 +370,60 @@ def test_silence_after_an_interim_answer(server: FaultServer, quick: Callable[..
     assert_failed(bundle, StallError, 1)
 
 
+FORM = {"a": "x" * (16 << 20)}  # more than the sockets hold
+
+
+@CLIENTS
+async def test_a_form_that_is_not_read_is_given_up(
+    server: FaultServer, quick: Callable[..., AioDownload], client: Any
+) -> None:
+    """A server that takes the head and then nothing more holds a slot for a bounded time."""
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0) as deaf_server:
+        port = deaf_server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(10), quick(Quick(max_attempts=1, timeout=0.2), client=client) as download:
+            bundle = await download.one(AioDownloadBundle(f"http://127.0.0.1:{port}/f", params=FORM))
+        gone.set()
+    assert_failed(bundle, StallError, 1)
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_form_that_is_read_slowly(quick: Callable[..., AioDownload], early: bool) -> None:
+    """The server need not say anything while it reads, be it after a "100 Continue" that it was not asked for."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if early:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        left = len(FORM["a"]) + 2
+        while left:
+            await asyncio.sleep(0.02)
+            left -= len(await reader.read(1 << 18))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as slow_server:
+        port = slow_server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(20), quick(Quick(max_attempts=1, timeout=0.5)) as download:
+            bundle = await download.one(AioDownloadBundle(f"http://127.0.0.1:{port}/f", params=FORM))
+    assert bundle.ok, bundle.error
+
+
+def test_a_body_that_is_there_and_held_back(server: FaultServer, quick: Callable[..., AioDownload]) -> None:
+    """What ``bandwidth`` holds back has arrived: the server owes nothing, however long it takes."""
+    url = server.on("/f", ok(b"x" * 300_000))
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=1, timeout=0.3, bandwidth=200_000)))
+    assert bundle.ok, bundle.error
+
+
 @CLIENTS
 def test_endless_head_is_left(server: FaultServer, quick: Callable[..., AioDownload], client: Any) -> None:
     """A head that comes byte by byte and never ends holds a slot for a bounded time, though it is never silent."""
@@ -418,7 +472,9 @@ def test_all_faults_in_one_swarm(
 @pytest.mark.parametrize(
     "unasked", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL", b"HTTP/1.1 408 \r\n\r\n", b"x"]
 )
-def test_what_comes_unasked_answers_nothing(unasked: bytes, server: FaultServer, quick: Make) -> None:
+def test_what_comes_unasked_answers_nothing(
+    unasked: bytes, server: FaultServer, quick: Callable[..., AioDownload]
+) -> None:
     """R4, S25: a connection on which something came while it was idle is not used again, by a POST neither."""
 
     async def talkative(request: Request, connection: Connection) -> bool:
@@ -442,7 +498,9 @@ def test_what_comes_unasked_answers_nothing(unasked: bytes, server: FaultServer,
 
 
 @pytest.mark.parametrize("script", [raw(b"no http at all\r\n\r\n"), drop(), reset(), cut(b"xyz", 1)])
-def test_the_cause_of_an_error_shows_no_secret(script: Script, server: FaultServer, quick: Make) -> None:
+def test_the_cause_of_an_error_shows_no_secret(
+    script: Script, server: FaultServer, quick: Callable[..., AioDownload]
+) -> None:
     """P9: what aiohttp raised is the cause of our error, and is logged with it."""
     headers = {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2"}
     bundle = aiodownload.one(AioDownloadBundle(server.on("/x", script), headers=headers), quick(RequestStrategy()))
