@@ -15,10 +15,11 @@ def flag(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """:raises ConfigurationError: unless ``value`` is an int of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+def whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """:raises ConfigurationError: unless ``value`` is an int of at least ``least``, and at most ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigurationError(f"{name} must be a whole number {bound}, not {value!r}")
 
 
 def number(name: str, value: object, *, above: float | None = None, least: float | None = None) -> None:

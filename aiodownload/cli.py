@@ -189,7 +189,7 @@ def command() -> None:
     help="Give files the names that servers suggest, made safe and marked.  With --skip-cached it needs --journal.",
 )  # fmt: skip
 @click.option(
-    "--segments", type=click.IntRange(min=1), default=1, metavar="N",
+    "--segments", type=click.IntRange(min=1, max=64), default=1, metavar="N",
     help="At most N requests at once for one file of 8 MiB or more.  Some servers ban that.  [default: 1]",
 )  # fmt: skip
 @_options(WHAT_TO_KEEP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -11,16 +10,15 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from .asking import Asking, NoAnswer, condition, first_hop
 from .bundle import AioDownloadBundle, Status
 from .entries import Publication
 from .errors import (
-    AddressError,
     AioDownloadError,
     CodingError,
     DigestError,
     DownloadError,
     HomeError,
-    HostDownError,
     JournalError,
     ProtocolError,
     ResponseError,
@@ -34,7 +32,6 @@ from .flow import Flow, Flows
 from .permission import Permissions
 from .permit import Permit
 from .recorder import confirm
-from .request.redirects import REDIRECTS, Hop, Trail
 from .request.response import (
     PLAIN,
     Asked,
@@ -50,9 +47,10 @@ from .request.response import (
 from .request.retry_after import LATER, retry_after
 from .request.strategy import RequestStrategy
 from .segments import Refused, Segments
-from .storage.delivery import Arriving, Delivery, Divide
+from .storage.content import Arriving, Body
+from .storage.delivery import Delivery, Divide
 from .storage.partial import PartialFile
-from .storage.placement import is_place_of, state_at
+from .storage.placement import state_at
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
@@ -103,14 +101,6 @@ _Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | None
 Result: TypeAlias = Failure | Confirmed | None
 
 
-class _NoAnswer(Exception):  # noqa: N818 (what it carries is the error)
-    """A host did not answer."""
-
-    def __init__(self, error: TransportError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
 def _keep() -> None:
     """Keep the slot."""
 
@@ -136,11 +126,10 @@ class Exchanges:
         workspace: Workspace,
         permissions: Permissions | None = None,
     ) -> None:
-        self._permissions = permissions
+        self._asking = Asking(transport, permissions)
         self._flows = Flows(request)
         self._request = request
         self._download = download
-        self._transport = transport
         self._workspace = workspace
         self._override = reads_by_itself(download)
         self._goes_on = goes_on(download)
@@ -201,55 +190,22 @@ class Exchanges:
 
         :returns: None for success, or what is missing to that.
         """
-        hop, asked = _first_hop(bundle, url), PLAIN
+        hop, asked = first_hop(bundle, url), PLAIN
         if held is not None and held.held is not None:
-            origin = held.held
-            asked = Asked(held.size, None, origin.validator, origin.total)
-            # And no If-None-Match: a 304 would be an answer about the whole.
-            hop = hop._replace(terms={"Range": f"bytes={held.size}-", "If-Range": origin.validator})
-        elif bundle._condition is not None and (terms := _condition(bundle, url)):
+            origin, (first, end) = held.held, held.gaps[0]
+            asked = Asked(first, None if end == origin.total else end - 1, origin.validator, origin.total)
+            hop = hop._replace(terms=_range(asked))
+        elif bundle._condition is not None and (terms := condition(bundle, url)):
             asked, hop = Asked(condition=True), hop._replace(terms=terms)
         try:
-            response, hop = await self._follow(hop, permit)
-        except _NoAnswer as silence:
+            response, hop = await self._asking.follow(hop, permit)
+        except NoAnswer as silence:
             return Failure(silence.error, self._wanted(bundle, silence.error), silent=True)
         try:
             return await self._judge(bundle, hop.url, response, permit, _Plan(url, asked, held))
         finally:
             # Gives the connection back if the body was read to its end, and closes it otherwise.
             response.close()
-
-    async def _follow(self, hop: Hop, permit: Permit) -> tuple[aiohttp.ClientResponse, Hop]:
-        """Ask, and follow redirects; return the last answer and the request that it is to.  The caller closes it.
-
-        :raises _NoAnswer: if a host does not answer.
-        """
-        trail: Trail | None = None
-        while True:
-            try:
-                if self._permissions is not None:
-                    await self._permissions.check(hop.url, permit)
-                response = await self._transport.ask(hop)
-            except TransportError as error:
-                if isinstance(error, (ProtocolError, AddressError, HostDownError)):  # it did answer, or was not asked
-                    raise
-                permit.unanswered(error)
-                raise _NoAnswer(error) from error
-            permit.answered(response)
-            if response.status not in REDIRECTS:
-                return response, hop
-            try:
-                trail = trail or Trail()
-                locations = response.headers.getall("Location", ())
-                following = trail.follow(hop, response.status, locations, cookies="Set-Cookie" in response.headers)
-            except BaseException:
-                response.close()
-                raise
-            if following is None:
-                return response, hop
-            response.close()
-            await permit.pace(following.url)
-            hop = following
 
     async def _judge(
         self,
@@ -346,7 +302,8 @@ class Exchanges:
                 part=part,
                 own=not bundle.mirrors or plan.url == bundle._parse(),
                 flow=flow,
-                divide=self._divider(bundle, permit, plan),
+                divide=self._divider(bundle, permit, plan, flow),
+                untouched=not self._override,
             )
             if self._override:
                 delivery.decode_for_override()
@@ -368,7 +325,7 @@ class Exchanges:
                 bundle._delivery.close()
         return None
 
-    def _divider(self, bundle: AioDownloadBundle, permit: Permit, plan: _Plan) -> Divide | None:
+    def _divider(self, bundle: AioDownloadBundle, permit: Permit, plan: _Plan, flow: Flow | None) -> Divide | None:
         """What fetches a large file in several parts; None where that is not wanted."""
         count = self._download.segments if bundle._divisible else 1
         if not self._goes_on or bundle.params or (count == 1 and plan.held is None):
@@ -376,13 +333,20 @@ class Exchanges:
 
         def divide(sink: PartialFile, validator: str, total: int) -> Segments:
             asked = Asked(validator=validator, total=total)
-            ask = partial(self._ask_part, bundle, plan.url, asked)
+            ask = partial(self._ask_part, bundle, plan.url, asked, flow)
             return Segments(count, sink, ask, lambda one: one.pace(plan.url), permit)
 
         return divide
 
     async def _ask_part(
-        self, bundle: AioDownloadBundle, url: URL, asked: Asked, first: int, end: int, permit: Permit
+        self,
+        bundle: AioDownloadBundle,
+        url: URL,
+        asked: Asked,
+        flow: Flow | None,
+        first: int,
+        end: int,
+        permit: Permit,
     ) -> Arriving:
         """Ask for some bytes of the file that is being fetched.
 
@@ -390,16 +354,15 @@ class Exchanges:
         :raises DownloadError: if they cannot be had now.
         """
         asked = asked._replace(first=first, last=end - 1)
-        terms = {"Range": f"bytes={first}-{end - 1}", "If-Range": asked.validator or ""}
         try:
-            response, hop = await self._follow(_first_hop(bundle, url)._replace(terms=terms), permit)
-        except _NoAnswer as silence:
+            response, _ = await self._asking.follow(first_hop(bundle, url)._replace(terms=_range(asked)), permit)
+        except NoAnswer as silence:
             raise silence.error from silence
         try:
             verdict = accept_response(_head(response), asked)
             reason = self._unsuccessful(bundle, response)
             if isinstance(verdict, Part) and reason is None:
-                return Arriving(response, verdict.end, self._flows.of(hop.url))
+                return Arriving(Body(response.content, flow), verdict.end, response.close)
             if isinstance(verdict, Refuse):
                 self._refused(bundle, response, permit, StatusError(verdict.reason, response.status))
             raise Refused(reason or getattr(verdict, "reason", "the server sent the whole of it"))
@@ -419,6 +382,12 @@ class Exchanges:
             return bool(self._request.retry_error(error))
         except Exception as mistake:
             raise bug(bundle, "retry_error", mistake) from mistake
+
+
+def _range(asked: Asked) -> dict[str, str]:
+    """The fields that ask for a part; with no If-None-Match, since a 304 would be an answer about the whole."""
+    last = "" if asked.last is None else asked.last
+    return {"Range": f"bytes={asked.first}-{last}", "If-Range": asked.validator or ""}
 
 
 def _head(response: aiohttp.ClientResponse) -> Head:
@@ -441,29 +410,3 @@ def _head(response: aiohttp.ClientResponse) -> Head:
         content_type=", ".join(field("Content-Type")),
         etag=field("ETag"),
     )
-
-
-def _condition(bundle: AioDownloadBundle, url: URL) -> dict[str, str]:
-    """The fields that ask for a file only if it is another than the one that is there (RFC 9110 section 13.1)."""
-    file: Publication = bundle._condition
-    if bundle.params or url != bundle._parse() or not is_place_of(file.path, bundle.file_path or ""):
-        return {}
-    terms = {}
-    if file.etag is not None:
-        terms["If-None-Match"] = file.etag
-    if file.last_modified is not None:
-        terms["If-Modified-Since"] = file.last_modified
-    return terms
-
-
-def _first_hop(bundle: AioDownloadBundle, url: URL) -> Hop:
-    own = not bundle.mirrors or url.origin() == bundle._parse().origin()
-    headers = dict(bundle.headers) if own else {}
-    if url.raw_user is not None or url.raw_password is not None:
-        if not any(name.lower() == "authorization" for name in headers):
-            pair = f"{url.user or ''}:{url.password or ''}".encode()
-            headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
-        url = url.with_user(None)
-    body = bundle._form()
-    # A mirror elsewhere is told no more than where a redirect leads.
-    return Hop("POST" if body is not None else "GET", url, headers, body, trusted=own)

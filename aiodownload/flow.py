@@ -22,7 +22,7 @@ Read = Callable[[int], Awaitable[bytes]]
 
 
 class Flow:
-    """The limits on one body.
+    """The limits on one file, whose body may come in several answers at once.
 
     :param shares: bandwidths that it has a part in.
     :param low_speed: (bytes per second, seconds) that must be reached, or None.
@@ -33,6 +33,8 @@ class Flow:
         self._low_speed = low_speed
         self._left = low_speed[1] if low_speed is not None else 0.0
         self._came = 0
+        self._waiting: set[asyncio.Timeout] = set()
+        self._since = 0.0  # since when somebody waits for the server
 
     async def read(self, read: Read, size: int) -> bytes:
         """The next bytes, not sooner than they may come.
@@ -51,18 +53,28 @@ class Flow:
         """Only the wait for the server counts, and not that for the disk or for the bandwidth."""
         least, seconds = low_speed
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        if not self._waiting:
+            self._since = loop.time()
+        limit = asyncio.timeout_at(self._since + self._left)
+        self._waiting.add(limit)
         try:
-            async with asyncio.timeout(self._left) as limit:
+            async with limit:
                 chunk = await read(size)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise LowSpeedError(f"less than {least:g} bytes/s came over {seconds:g} s (low_speed)") from None
-        self._left -= loop.time() - began
+        finally:
+            now = loop.time()
+            self._waiting.discard(limit)
+            if not self._waiting:
+                self._left -= now - self._since
         self._came += len(chunk)
         if self._came >= least * seconds:
-            self._left, self._came = seconds, 0
+            self._left, self._came, self._since = seconds, 0, now
+            for other in self._waiting:
+                if not other.expired():
+                    other.reschedule(now + seconds)
         return chunk
 
 

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
-from .errors import BodyError, DiskError, DownloadError
+from .errors import BodyError, DiskError, DownloadError, TransportError
 from .transport import TRANSPORT_ERRORS
 
 if TYPE_CHECKING:
     from .permit import Permit
+    from .storage.content import Arriving
     from .storage.partial import PartialFile
 
-__all__ = ["LEAST", "Answer", "Refused", "Segments"]
+__all__ = ["LEAST", "Refused", "Segments"]
 
 LEAST = 4 << 20  # bytes of a segment for which a request, and perhaps a connection, is worth while
 BATCH = 1 << 20  # bytes that are collected before a trip to the disk
+SHORT = 1 << 16  # bytes that a part must have, if so many were asked for
 EDGE = 1 << 16  # segments begin at multiples of so many bytes
 
 
 class Refused(Exception):  # noqa: N818 (no error: the file is had without it)
     """The server does not give that part, or gives another file's: no further parts are asked for."""
-
-
-class Answer(Protocol):
-    """An answer with a part of the file, judged."""
-
-    end: int
-    """The byte after the last one that it has."""
-
-    async def read(self) -> bytes:
-        """The next bytes, ``b""`` at the end."""
-
-    def close(self) -> None:
-        """Read no further."""
 
 
 class _Stream:
@@ -77,7 +66,7 @@ class Segments:
         self,
         count: int,
         sink: PartialFile,
-        ask: Callable[[int, int, Permit], Awaitable[Answer]],
+        ask: Callable[[int, int, Permit], Awaitable[Arriving]],
         pace: Callable[[Permit], Awaitable[None]],
         permit: Permit,
     ) -> None:
@@ -87,12 +76,13 @@ class Segments:
         self._pace = pace
         self._permit = permit
         self._streams: list[_Stream] = []
+        self._own: _Stream | None = None
         self._gaps = list(sink.gaps)
         self._alone = count == 1  # whether nothing is divided any more
-        self._errors: list[BaseException] = []
+        self._error: BaseException | None = None  # of the first answer, if it has one; else the first one
         self.refused = False  # whether the server has not given a part that it could have given
 
-    async def fill(self, first: Answer, at: int) -> None:
+    async def fill(self, first: Arriving, at: int) -> None:
         """Fetch all that is missing.
 
         :param first: the answer that is there; it begins with byte ``at``, the first one that is missing.
@@ -100,32 +90,29 @@ class Segments:
         """
         gap = self._gaps.pop(0)
         self._give_back(first.end, gap[1])
-        own = _Stream(at, min(gap[1], first.end), first.end)
-        tasks = {asyncio.ensure_future(self._first(first, own))}
+        self._own = _Stream(at, min(gap[1], first.end), first.end)
+        tasks = {asyncio.ensure_future(self._first(first, self._own))}
         tasks |= {asyncio.ensure_future(self._further(self._permit.another())) for _ in range(self._count - 1)}
         try:
             while tasks:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                if failures := _failures(done):
+                    raise failures[0]
                 if not self._gaps and not self._streams:
                     break
         finally:
             for task in tasks:
                 task.cancel()
             if tasks:
-                await asyncio.wait(tasks)
+                _failures((await asyncio.wait(tasks))[0])
         if self._sink.gaps:
-            error = self._errors[-1] if self._errors else BodyError("the server sent less than the whole file")
-            if isinstance(error, DownloadError) and not isinstance(error, BodyError):  # which keeps what has come
-                raise BodyError(f"a part of the file is missing: {error}") from error
-            raise error
+            raise self._error or BodyError("the server sent less than the whole file")
 
-    async def _first(self, answer: Answer, stream: _Stream) -> None:
+    async def _first(self, answer: Arriving, stream: _Stream) -> None:
         whole = await self._read(answer, stream)
         await _closed(answer)
+        self._permit.free()  # in any case: others may wait for it
         if whole:
-            self._permit.free()
             await self._further(self._permit.another())
 
     async def _further(self, permit: Permit) -> None:
@@ -140,32 +127,49 @@ class Segments:
             try:
                 await self._pace(permit)
             except DownloadError as error:  # its host is not asked for now
-                self._errors.append(error)
+                self._error = self._error or error
                 break
             stream = self._take()
             if stream is None:
                 break
             try:
-                answer = await self._ask(stream.at, stream.end, permit)
+                answer = await self._asked(stream, permit)
             except Refused as refusal:
                 self._alone = self.refused = True
                 self._fail(stream, BodyError(f"the file cannot be had in parts: {refusal}"))
                 break
-            except DownloadError as error:
+            except TransportError as error:
                 self._fail(stream, error)
                 break
             except BaseException:
                 self._streams.remove(stream)
                 raise
-            stream.has = answer.end
-            if answer.end < stream.end:
-                self._give_back(answer.end, stream.end)
-                stream.end = answer.end
             try:
                 if not await self._read(answer, stream):
                     break
             finally:
                 await _closed(answer)
+
+    async def _asked(self, stream: _Stream, permit: Permit) -> Arriving:
+        """Ask for what ``stream`` is to have.
+
+        :raises Refused: if that is not to be had by itself.
+        :raises TransportError: if there is no answer now.
+        """
+        try:
+            answer = await self._ask(stream.at, stream.end, permit)
+        except DownloadError as error:
+            if getattr(error, "transient", False):
+                raise
+            raise Refused(str(error)) from error
+        if answer.end - stream.at < min(SHORT, stream.left):  # a request for each of these would be a flood
+            answer.close()
+            raise Refused(f"a part of {answer.end - stream.at} bytes came where {stream.left} were asked for")
+        stream.has = answer.end
+        if answer.end < stream.end:
+            self._give_back(answer.end, stream.end)
+            stream.end = answer.end
+        return answer
 
     def _worth_while(self) -> bool:
         return bool(self._gaps) or (not self._alone and any(stream.left >= 2 * LEAST for stream in self._streams))
@@ -187,7 +191,8 @@ class Segments:
 
     def _fail(self, stream: _Stream, error: BaseException) -> None:
         """What is left of a stream is somebody else's."""
-        self._errors.append(error)
+        if self._error is None or stream is self._own:
+            self._error = error
         if stream in self._streams:
             self._streams.remove(stream)
         self._give_back(stream.at, stream.end)
@@ -203,7 +208,7 @@ class Segments:
                 if stream.end < gap[1]:
                     self._gaps = sorted([*self._gaps, (stream.end, gap[1])])
 
-    async def _read(self, answer: Answer, stream: _Stream) -> bool:
+    async def _read(self, answer: Arriving, stream: _Stream) -> bool:
         """Read ``stream`` up to its end, which may come nearer meanwhile; whether it was reached."""
         if stream not in self._streams:
             self._streams.append(stream)
@@ -235,7 +240,13 @@ class Segments:
         return True
 
 
-async def _closed(answer: Answer) -> None:
+def _failures(done: Iterable[asyncio.Task[None]]) -> list[BaseException]:
+    """What these tasks have failed by; to ask each of them is to have asked all."""
+    errors = [task.exception() for task in done if not task.cancelled()]
+    return [error for error in errors if error is not None]
+
+
+async def _closed(answer: Arriving) -> None:
     """Close an answer, and let its connection be closed before another request takes its slot."""
     answer.close()
     await asyncio.sleep(0)

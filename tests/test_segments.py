@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import subprocess
@@ -13,6 +14,7 @@ from hashlib import sha256, shake_128
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from conftest import Quick
 from servers import FaultServer, Request, Script, cut, drop, each_path, ok, ranged, redirect, status
@@ -24,12 +26,17 @@ from aiodownload import (
     ConfigurationError,
     DigestError,
     DownloadStrategy,
+    LowSpeedError,
     RequestStrategy,
+    StallError,
+    StrategyError,
     Verified,
 )
 from aiodownload import segments as engine
-from aiodownload.storage import delivery, kept, partial
-from aiodownload.storage.record import parse
+from aiodownload.request.redirects import Hop
+from aiodownload.storage import content, delivery, kept, partial
+from aiodownload.storage.record import identity, parse
+from aiodownload.transport import Transport
 
 MIB = 1 << 20
 BODY = shake_128(b"body").digest(2 * MIB)
@@ -46,6 +53,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BATCH", engine.BATCH >> 4)
     monkeypatch.setattr(engine, "EDGE", engine.EDGE >> 4)
     monkeypatch.setattr(delivery, "LARGE", delivery.LARGE >> 4)
+    monkeypatch.setattr(content, "AHEAD", content.AHEAD >> 4)
+    monkeypatch.setattr(engine, "SHORT", engine.SHORT >> 4)
     monkeypatch.setattr(delivery, "BATCH", delivery.BATCH >> 4)
     monkeypatch.setattr(partial, "BATCH", partial.BATCH >> 4)
     monkeypatch.setattr(kept, "CHECKPOINT", kept.CHECKPOINT >> 5)
@@ -115,15 +124,49 @@ def test_the_digest_of_the_whole(server: FaultServer, home: Path, make: Make) ->
     assert files(home) == {"f.bin": BODY}
 
 
-def test_each_counts_in_the_limits(server: FaultServer, home: Path, make: Make) -> None:
-    """``per_host`` and ``concurrent`` hold for parts as for files.
+def test_each_counts_in_the_limits(
+    server: FaultServer, home: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``per_host`` and ``concurrent`` hold for parts as for files: so many answers are asked for or being read.
 
-    An answer that is not read to its end is closed, which its server may notice a moment after the next one has begun.
+    One that is not read to its end is closed, which its server may notice a moment after the next one has begun.
     """
+    in_hand: list[aiohttp.ClientResponse | None] = []
+    most = []
+    ask = Transport.ask
+
+    async def counting(self: Transport, hop: Hop) -> aiohttp.ClientResponse:
+        in_hand[:] = [one for one in in_hand if one is None or not (one.closed or one.connection is None)]
+        in_hand.append(None)
+        most.append(len(in_hand))
+        try:
+            response = await ask(self, hop)
+        finally:
+            in_hand.remove(None)
+        in_hand.append(response)
+        return response
+
+    monkeypatch.setattr(Transport, "ask", counting)
     urls = [server.on(f"/{number}.bin", ranged(BODY, speed=8 * SPEED)) for number in range(4)]
     bundles = aiodownload.swarm(urls, make(Quick(concurrent=8, per_host=3, timeout=5)))
     assert all(bundle.ok for bundle in bundles)
-    assert 3 <= server.most_active <= 4
+    assert max(most) == 3
+    assert server.most_active <= 4
+    assert set(files(home).values()) == {BODY}
+
+
+@pytest.mark.parametrize("limits", [{"concurrent": 1}, {"concurrent": 8, "per_host": 1}, {"concurrent": 2}])
+def test_a_broken_answer_keeps_nobody_waiting(
+    limits: dict[str, int], server: FaultServer, home: Path, make: Make
+) -> None:
+    """Its slot is given back at once: others of the same file may be waiting for just that one."""
+    begun = [ranged(BODY, cut=300_000) for _ in range(2)]
+
+    def choose(request: Request) -> Script:
+        return begun.pop() if begun and "range" not in request.headers else ranged(BODY)
+
+    urls = [server.on(f"/{number}.bin", each_path(choose)) for number in range(2)]
+    assert all(bundle.ok for bundle in aiodownload.swarm(urls, make(Quick(max_attempts=5, timeout=2, **limits))))
     assert set(files(home).values()) == {BODY}
 
 
@@ -132,6 +175,48 @@ def test_where_only_one_request_is_allowed(server: FaultServer, home: Path, make
     url = server.on("/f.bin", ranged(BODY, speed=8 * SPEED))
     assert aiodownload.one(url, make(Quick(concurrent=1, timeout=5))).ok
     assert asked(server) == [None]
+    assert files(home) == {"f.bin": BODY}
+
+
+# An on_success of one's own.
+
+
+class ReadsFirst(DownloadStrategy):
+    """Looks at the beginning, and then wants the file."""
+
+    resumable = True
+
+    async def on_success(self, response: aiohttp.ClientResponse, bundle: AioDownloadBundle) -> None:
+        await response.content.read(10)
+        await super().on_success(response, bundle)
+
+
+class Trusting(DownloadStrategy):
+    """Has an ``on_success`` of its own, which lets the file be fetched."""
+
+    resumable = True
+
+    async def on_success(self, response: aiohttp.ClientResponse, bundle: AioDownloadBundle) -> None:
+        await super().on_success(response, bundle)
+
+
+@pytest.mark.parametrize("segments", [1, 4])
+def test_a_body_that_was_begun_is_no_beginning_of_a_file(segments: int, server: FaultServer, home: Path) -> None:
+    """It is a bug, and told as one before any byte is kept: at the wrong place it would be a wrong file."""
+    url = server.on("/f.bin", ranged(BODY, speed=SPEED))
+    download = AioDownload(None, ReadsFirst(home=home, segments=segments), Quick(concurrent=8, timeout=5))
+    with pytest.raises(StrategyError, match="was read before super"):
+        aiodownload.one(url, download)
+    assert files(home) == {}
+
+
+@pytest.mark.parametrize("limit", [{"bandwidth": 1e9}, {"per_host_bandwidth": 1e9}, {"low_speed": (1, 5)}, {}])
+@pytest.mark.parametrize("segments", [1, 4])
+def test_an_on_success_of_ones_own(segments: int, limit: dict[str, Any], server: FaultServer, home: Path) -> None:
+    """What calls ``super().on_success()`` gets the file as it is, divided or not, limited or not."""
+    url = server.on("/f.bin", ranged(BODY, speed=4 * SPEED))
+    strategy = Trusting(home=home, segments=segments)
+    assert aiodownload.one(url, AioDownload(None, strategy, Quick(concurrent=8, timeout=5, **limit))).ok
     assert files(home) == {"f.bin": BODY}
 
 
@@ -220,6 +305,38 @@ def test_the_first_answer_is_cut(after: str, server: FaultServer, home: Path, ma
     assert files(home) == {"f.bin": BODY}
 
 
+@pytest.mark.parametrize("size", [1, 1000])
+def test_parts_of_a_few_bytes(size: int, server: FaultServer, home: Path, make: Make) -> None:
+    """They are legal, and a request for each would be a flood: the first answer goes on."""
+    url = server.on("/f.bin", first_then(WHOLE, ranged(BODY, most=size)))
+    bundle = aiodownload.one(url, make())
+    assert bundle.ok, bundle.error
+    assert files(home) == {"f.bin": BODY}
+    assert len(server.requests) <= 4
+
+
+def test_low_speed_is_of_the_file(server: FaultServer, home: Path, make: Make) -> None:
+    """A server that is quick enough in all is so by several requests, each of which is slower."""
+    url = server.on("/f.bin", ranged(BODY, speed=MIB))  # for each of four
+    bundle = aiodownload.one(url, make(Quick(concurrent=8, timeout=5, low_speed=(2 * MIB, 0.3))))
+    assert bundle.ok, bundle.error
+    assert bundle.attempts == 1
+
+
+def test_low_speed_of_all_of_it(server: FaultServer, make: Make) -> None:
+    """One that is too slow by all of them fails with just that reason."""
+    url = server.on("/f.bin", ranged(BODY, speed=MIB / 8))
+    bundle = aiodownload.one(url, make(Quick(1, concurrent=8, timeout=5, low_speed=(2 * MIB, 0.3))))
+    assert isinstance(bundle.error, LowSpeedError)
+
+
+def test_the_reason_of_the_first_answer_counts(server: FaultServer, make: Make) -> None:
+    """What the parts fail by does not hide why the file is not there."""
+    url = server.on("/f.bin", first_then(ranged(BODY, cut=300_000, hold=True), status(403)))
+    bundle = aiodownload.one(url, make(Quick(1, concurrent=8, timeout=0.5)))
+    assert isinstance(bundle.error, StallError)
+
+
 def test_replicas_that_disagree(server: FaultServer, home: Path, make: Make) -> None:
     """R23, R24: half of the requests come to another version; no byte of the one gets into the other."""
     turn = iter(range(10_000))
@@ -273,9 +390,9 @@ def test_an_interrupted_one_goes_on_with_its_parts(server: FaultServer, home: Pa
 PROGRAM = """
 import sys, aiodownload
 from aiodownload import segments
-from aiodownload.storage import delivery, kept, partial
+from aiodownload.storage import content, delivery, kept, partial
 segments.LEAST, segments.BATCH, segments.EDGE, delivery.LARGE = 1 << 18, 1 << 16, 1 << 12, 1 << 19
-delivery.BATCH = partial.BATCH = 1 << 16
+delivery.BATCH = partial.BATCH = content.AHEAD = 1 << 16
 kept.CHECKPOINT = 1 << 17
 strategy = aiodownload.DownloadStrategy(home=sys.argv[2], segments=4)
 bundle = aiodownload.one(
@@ -308,6 +425,44 @@ def test_killed_at_any_moment(count: int, server: FaultServer, tmp_path: Path) -
         assert files(home) == {"f.bin": BODY}
         resumed += None not in asked(server)[before:]
     assert resumed
+
+
+@pytest.mark.parametrize("segments", [1, 4])
+@pytest.mark.parametrize("missing", [(300_000, 700_000), (0, 300_000)])
+def test_one_gap_is_asked_for_and_nothing_else(
+    missing: tuple[int, int], segments: int, server: FaultServer, home: Path, make: Make
+) -> None:
+    """P4: what is held behind it is not fetched again."""
+    url = server.on("/f.bin", ranged(BODY))
+    folder = home / url.split("/")[2].replace(":", "+")
+    folder.mkdir(parents=True)
+    first, end = missing
+    origin = kept.Origin(identity(url), '"a"', len(BODY))
+    part = kept.KeptPart(str(folder / "f.bin"), 0o644, origin, root=str(home))
+    part.write_at(0, [BODY[:first]])
+    part.write_at(end, [BODY[end:]])
+    assert part.release()
+    assert aiodownload.one(url, make(segments=segments)).ok
+    assert files(home) == {"f.bin": BODY}
+    assert asked(server) == [f"bytes={first}-{end - 1}"]
+
+
+async def test_nothing_is_complained_of_when_the_disk_is_full(
+    server: FaultServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several parts fail in the same moment, and each failure is taken note of."""
+
+    def full(handle: int, chunks: Any, place: int) -> Iterator[int]:
+        raise OSError(28, "No space left on device")
+
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    monkeypatch.setattr(kept, "write_at", full)
+    async with make() as download:
+        assert isinstance((await download.one(server.on("/f.bin", WHOLE))).error, aiodownload.DiskError)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
 
 
 def test_the_disk_is_full(server: FaultServer, home: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,10 @@ class Schedule(Generic[T]):
             self._start(entry, host, now)
             granted = True
         else:
-            host.put_first(entry)
+            if left is None and not entry.tries:  # it has never had a turn
+                host.put(entry)
+            else:
+                host.put_first(entry)
             granted = False
         if left is not None and left is not host:
             self._look_at(left, now)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from ..bundle import Verified
 from ..checksums import Digest, Hasher
 from ..entries import FileState, Publication
-from ..errors import BodyError, DigestError, DownloadError, LowSpeedError, ProtocolError, TooLargeError
+from ..errors import (
+    BodyError,
+    DigestError,
+    DownloadError,
+    LowSpeedError,
+    ProtocolError,
+    TooLargeError,
+    TransportError,
+)
+from .content import Arriving, Body, Flow, OtherContent
 from .decoding import Decoder, codings, kept_as_sent
 from .digests import NAMES, from_headers
 from .disposition import modified, suggestion
@@ -22,21 +30,12 @@ from .record import identity
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, StreamReader
+    from aiohttp import ClientResponse
 
     from ..bundle import AioDownloadBundle
     from .sink import Sink
 
-__all__ = ["Arriving", "Delivery", "Divide", "Fill", "OtherContent"]
-
-Read: TypeAlias = Callable[[int], Awaitable[bytes]]
-
-
-class Flow(Protocol):
-    """Limits how fast a body may come, and how slowly."""
-
-    async def read(self, read: Read, size: int) -> bytes:
-        """The next bytes, not sooner than they may come."""
+__all__ = ["Delivery", "Divide", "Fill"]
 
 
 class Fill(Protocol):
@@ -101,6 +100,7 @@ class Delivery:
     :param own: whether the response is one of the bundle's own URL, and not of a mirror (bool).
     :param flow: limits how fast the body may come, and how slowly; None for no limit.
     :param divide: fetches a large file in several parts, and one of which several parts are missing; None: neither.
+    :param untouched: whether nobody else can have read of the body (bool).
     """
 
     def __init__(
@@ -116,8 +116,9 @@ class Delivery:
         own: bool = True,
         flow: Flow | None = None,
         divide: Divide | None = None,
+        untouched: bool = False,
     ) -> None:
-        self._flow = flow
+        self._limited = flow is not None
         self._divide = divide
         self._received = received
         self._own = own
@@ -130,6 +131,9 @@ class Delivery:
         self._bundle = bundle
         self._response = response
         self._content = response.content
+        self._untouched = untouched
+        self._body = Body(self._content, flow)
+        self._worth_keeping = False
         framing = _Framing.of(response)
         self._framing = framing if part is None else framing._replace(length=part)
 
@@ -142,7 +146,7 @@ class Delivery:
         :raises CodingError: for a coding that cannot be taken off.
         """
         names = codings(self._response.headers.getall("Content-Encoding", ()))
-        if names or self._flow is not None:
+        if names or self._limited:
             chunks = self._chunks(1 << 16)
             pieces = _decoded(chunks, self._decoder(names)) if names else chunks
             self._response.content = OtherContent(self._content, pieces)  # type: ignore[assignment]
@@ -161,6 +165,8 @@ class Delivery:
         limit, total = strategy.max_bytes, self._total
         if limit is not None and total is not None and total > limit:
             raise TooLargeError(total, limit)
+        if not self._untouched:
+            self._body.see_untouched()
         own = bundle.file_path or ""
         sink = self._held or await self._new_sink(own)
         try:
@@ -170,12 +176,7 @@ class Delivery:
             proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
             if strategy.strict and proof is Verified.NONE:
                 raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
-            if decoder is not None:
-                await self._decode(sink, strategy.chunk_size, decoder)
-            elif self._divide is not None and self._is_divisible(sink):
-                await self._fill(sink, self._divide)
-            else:
-                await self._pour(sink, strategy.chunk_size, limit)
+            await self._read(sink, decoder)
             if total is not None and decoder is None and sink.size < total:
                 self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
                 raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
@@ -189,10 +190,19 @@ class Delivery:
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
             keep = not isinstance(error, DownloadError) or isinstance(error, (BodyError, LowSpeedError))
+            keep = keep or self._worth_keeping
             if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
         bundle.verified = proof
+
+    async def _read(self, sink: PartialFile, decoder: Decoder | None) -> None:
+        if decoder is not None:
+            await self._decode(sink, decoder)
+        elif self._divide is not None and self._is_divisible(sink):
+            await self._fill(sink, self._divide)
+        else:
+            await self._pour(sink)
 
     def _appearance(self, sink: Sink, path: str) -> str:
         """Let the file take from the server what the strategy wants of it; return its final path."""
@@ -257,15 +267,11 @@ class Delivery:
         strategy = self._workspace.strategy
         return Decoder(names, strategy.max_bytes, strategy.max_ratio)
 
-    async def _pour(self, sink: Sink, chunk_size: int, limit: int | None) -> None:
+    async def _pour(self, sink: Sink) -> None:
         received = 0
-        at_end, declared = self._content.at_eof, self._framing.length
-        read: Read = self._content.read
-        if (declared or 0) > BATCH and chunk_size >= PORTION:
-            # So much may arrive while the disk is waited for, before the server is told to wait.
-            self._content.set_read_chunk_size(BATCH)
-            read = self._arriving
-        read = self._limited(read)
+        limit, chunk_size = self._workspace.strategy.max_bytes, self._workspace.strategy.chunk_size
+        at_end, declared = self._body.at_end, self._framing.length
+        read = self._body.reader(large=(declared or 0) > BATCH and chunk_size >= PORTION)
         while chunk := await read(chunk_size):
             received += len(chunk)
             if limit is not None and received > limit:
@@ -278,12 +284,16 @@ class Delivery:
         self._all_received(received)
 
     def _is_divisible(self, sink: PartialFile) -> bool:
-        """Whether there are parts to be had, and it is worth while; or several parts are missing as it is."""
-        missing = sink.gaps
-        if len(missing) != 1 or self._workspace.strategy.segments == 1 or not self._bundle._divisible:
-            return len(missing) > 1
+        """Whether there are parts to be had, and it is worth while; or what is missing does not reach to the end."""
+        missing, origin = sink.gaps, sink.origin
+        if not missing or origin is None:
+            return False
+        if len(missing) > 1 or missing[0][1] < origin.total:
+            return True
+        if self._workspace.strategy.segments == 1 or not self._bundle._divisible:
+            return False
         ranges = self._held is not None or self._response.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
-        return ranges and missing[0][1] - missing[0][0] >= LARGE
+        return ranges and origin.total - missing[0][0] >= LARGE
 
     async def _fill(self, sink: PartialFile, divide: Divide) -> None:
         origin = sink.origin
@@ -292,30 +302,23 @@ class Delivery:
         at = sink.gaps[0][0]
         parts = divide(sink, origin.validator, origin.total)
         try:
-            await parts.fill(Arriving(self._response, at + (self._framing.length or 0), self._flow), at)
+            await parts.fill(Arriving(self._body, at + (self._framing.length or 0), self._response.close), at)
+        except TransportError:
+            self._worth_keeping = True  # it is a single part that is not there
+            raise
         finally:
             self._bundle._divisible &= not parts.refused
         self._received()
 
-    async def _arriving(self, _: int) -> bytes:
-        """The next bytes, just as they have arrived: to cut and to join them would be to copy them."""
-        while True:
-            chunk, _ = await self._content.readchunk()
-            if chunk or self._content.at_eof():
-                return chunk
-
-    def _limited(self, read: Read) -> Read:
-        return read if self._flow is None else partial(self._flow.read, read)
-
-    async def _decode(self, sink: Sink, chunk_size: int, decoder: Decoder) -> None:
-        async for chunk in self._chunks(chunk_size):
+    async def _decode(self, sink: Sink, decoder: Decoder) -> None:
+        async for chunk in self._chunks(self._workspace.strategy.chunk_size):
             for data in decoder.feed(chunk):
                 await sink.write(data)
         decoder.finish()
 
     async def _chunks(self, chunk_size: int) -> AsyncIterator[bytes]:
         """The body as sent, in chunks of at most ``chunk_size`` bytes."""
-        received, read = 0, self._limited(self._content.read)
+        received, read = 0, self._body.reader()
         while chunk := await read(chunk_size):
             received += len(chunk)
             if self._as_sent is not None:
@@ -325,9 +328,6 @@ class Delivery:
 
     def _all_received(self, received: int) -> None:
         """The end has come: compare with the declared length, and let the server go."""
-        total = getattr(self._content, "total_bytes", received)
-        if isinstance(total, int) and received < total:
-            raise RuntimeError("a part of the body was read before super().on_success(); call that first")
         declared = self._framing.length
         if declared is not None and received != declared:
             raise BodyError(f"the body ended after {received} of {declared} bytes")
@@ -345,124 +345,3 @@ async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncItera
         for piece in pieces:
             yield piece
     decoder.finish()
-
-
-class Arriving:
-    """A large body as it arrives.
-
-    :param response: the answer that it is of.
-    :param end: the place in the file of the byte after its last one.
-    :param flow: see :class:`Delivery`.
-    """
-
-    def __init__(self, response: ClientResponse, end: int, flow: Flow | None) -> None:
-        self.end = end
-        self.close = response.close
-        self._content = response.content
-        self._content.set_read_chunk_size(BATCH)
-        self._flow = flow
-
-    async def read(self) -> bytes:
-        """The next bytes, ``b""`` at the end."""
-        return await (self._next(0) if self._flow is None else self._flow.read(self._next, 0))
-
-    async def _next(self, _: int) -> bytes:
-        while True:
-            chunk, _end = await self._content.readchunk()
-            if chunk or self._content.at_eof():
-                return chunk
-
-
-class OtherContent:
-    """A body without its content coding, or within its limits, with the reading methods of
-    :class:`aiohttp.StreamReader`.
-    """
-
-    def __init__(self, sent: StreamReader, pieces: AsyncIterator[bytes]) -> None:
-        # aiohttp tells a body that its connection broke by these two.
-        self.exception = sent.exception
-        self.set_exception = sent.set_exception
-        self._pieces = pieces
-        self._buffer = b""
-        self._ended = False
-
-    async def readany(self) -> bytes:
-        """The next bytes, or ``b""`` at the end."""
-        if self._buffer:
-            taken, self._buffer = self._buffer, b""
-            return taken
-        piece = await anext(self._pieces, b"")
-        self._ended = not piece
-        return piece
-
-    async def read(self, n: int = -1) -> bytes:
-        """At most ``n`` bytes, all if negative, ``b""`` at the end."""
-        if n < 0:
-            return b"".join([piece async for piece in self.iter_any()])
-        data = await self.readany()
-        data, self._buffer = data[:n], data[n:]
-        return data
-
-    async def readexactly(self, n: int) -> bytes:
-        """Just ``n`` bytes.
-
-        :raises asyncio.IncompleteReadError: if there are fewer.
-        """
-        data = b""
-        while len(data) < n:
-            piece = await self.read(n - len(data))
-            if not piece:
-                raise asyncio.IncompleteReadError(data, n)
-            data += piece
-        return data
-
-    async def readuntil(self, separator: bytes = b"\n") -> bytes:
-        """Up to and with ``separator``, or what is left."""
-        lines = b""
-        while True:
-            at = lines.find(separator)
-            if at >= 0:
-                end = at + len(separator)
-                lines, self._buffer = lines[:end], lines[end:] + self._buffer
-                return lines
-            piece = await self.readany()
-            if not piece:
-                return lines
-            lines += piece
-
-    async def readline(self) -> bytes:
-        """The next line, with its end, or ``b""``."""
-        return await self.readuntil()
-
-    async def readchunk(self) -> tuple[bytes, bool]:
-        """The next bytes, and whether they end a chunk."""
-        data = await self.readany()
-        return data, bool(data)
-
-    def at_eof(self) -> bool:
-        """Whether the end was read."""
-        return self._ended and not self._buffer
-
-    def is_eof(self) -> bool:
-        """Whether the end has come."""
-        return self._ended
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        """Pieces as they come."""
-        while piece := await self.readany():
-            yield piece
-
-    async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
-        """The same, each with whether it ends a chunk."""
-        async for piece in self.iter_any():
-            yield piece, True
-
-    async def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
-        """Pieces of at most ``n`` bytes."""
-        while piece := await self.read(n):
-            yield piece
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Line by line."""
-        while line := await self.readline():
-            yield line

@@ -41,10 +41,10 @@ class DownloadStrategy:
     :param content_disposition: let files have the names that their servers suggest in Content-Disposition (bool; RFC
         6266): the last component only, made safe, with a mark that says which URL it is of.  Not for bundles that
         come with a ``file_path``.  To find such files again, ``skip_cached`` needs a journal.
-    :param segments: most requests at once for one large file (int >= 1).  More than one is worth while where a server
-        gives each connection only so much; some ban whoever does it.  Only files of 8 MiB and more are divided, and
-        only where the first answer has shown that its server has a strong ETag and sends ranges.  Each request counts
-        in ``concurrent`` and ``per_host``.
+    :param segments: most requests at once for one large file (int from 1 to 64).  More than one is worth while where a
+        server gives each connection only so much; some ban whoever does it.  Only files of 8 MiB and more are divided,
+        and only where the first answer has shown that its server has a strong ETag and sends ranges.  Each request
+        counts in ``concurrent`` and ``per_host``.
     :raises ConfigurationError: for a value that cannot work.
 
     ``resumable`` is for classes that override :meth:`on_success`: whether it gets responses that are only the rest of
@@ -148,6 +148,7 @@ class DownloadStrategy:
         """
 
 
+MOST_SEGMENTS = 64  # more would be an attack on most servers, and a record names them all
 _FLAGS = ("skip_cached", "durable", "strict", "refresh", "remote_time", "content_disposition", "resumable")
 
 
@@ -157,7 +158,7 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
     :raises ConfigurationError: naming the setting.
     """
     checks.whole("chunk_size", strategy.chunk_size, 1)
-    checks.whole("segments", strategy.segments, 1)
+    checks.whole("segments", strategy.segments, 1, MOST_SEGMENTS)
     if strategy.max_bytes is not None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:
