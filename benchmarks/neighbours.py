@@ -13,7 +13,6 @@ import argparse
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+import scripted
 
 import aiodownload  # noqa: E402
 
@@ -88,10 +89,8 @@ def main() -> None:
     parser.add_argument("--slow", type=float, default=2.0, help="seconds that a slow host takes for an answer")
     parser.add_argument("--pairs", type=int, default=3)
     chosen = parser.parse_args()
-    server = subprocess.Popen([sys.executable, "-c", SERVER, str(chosen.slow)], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        port = int(server.stdout.readline())
+    with scripted.serving(SERVER, chosen.slow) as base:
+        port = int(base.rpartition(":")[2])
         strategies = {"Polite": aiodownload.Polite(robots=False), "Adaptive": aiodownload.Adaptive(concurrent=256)}
         for name, strategy in strategies.items():
             ratios = []
@@ -103,9 +102,6 @@ def main() -> None:
                 ratios.append(times[1] / times[0])
                 print(f"{name}, pair {pair + 1}: alone {times[0]:.1f} s, beside {times[1]:.1f} s: {ratios[-1]:.2f}")
             print(f"{name}: median ratio {statistics.median(ratios):.2f}", flush=True)
-    finally:
-        server.kill()
-        server.wait()
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+
+import scripted
 
 SERVER = r"""
 import asyncio, collections, json, sys
@@ -109,27 +110,13 @@ def commands(base: str, out: Path, count: int) -> dict[str, list[str]]:
     return found
 
 
-@contextlib.contextmanager
-def serving(per_second: int, latency: float) -> Iterator[str]:
-    """The server, and its base URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(per_second), str(latency)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.kill()
-        process.wait()
-
-
 def asked(name: str, per_second: int, seconds: float, latency: float) -> dict[str, float] | None:
     """Let one program ask for so long, and see what the server saw; None if it ended without doing the work."""
     from urllib.request import urlopen
 
     out = Path(tempfile.mkdtemp(dir="/dev/shm"))
     try:
-        with serving(per_second, latency) as base:
+        with scripted.serving(SERVER, per_second, latency) as base:
             command = commands(base, out, int(per_second * seconds * 2))[name]
             env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
             process = subprocess.Popen(

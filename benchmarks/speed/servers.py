@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import nginx
+import scripted
 
 __all__ = ["late", "serving"]
 
@@ -61,13 +60,6 @@ asyncio.run(main())
 """
 
 
-@contextlib.contextmanager
-def late(seconds: float, size: int) -> Iterator[str]:
-    """A server that answers everything after so long, with as many ``x``; yield its base URL."""
-    process = subprocess.Popen([sys.executable, "-c", LATE, str(seconds), str(size)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.kill()
-        process.wait()
+def late(seconds: float, size: int) -> contextlib.AbstractContextManager[str]:
+    """A server that answers everything after so long, with as many ``x``; gives its base URL."""
+    return scripted.serving(LATE, seconds, size)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from .programs import OURS, PROGRAMS, Job, Program, segmented
 from .servers import late, serving
 from .timing import digests, environment, once, pairs
 
-__all__ = ["PAIRED", "SPECIAL", "Setting", "Work"]
+__all__ = ["MEMORY", "PAIRED", "SPECIAL", "Setting", "Work", "served", "words"]
 
 MEMORY = Path("/dev/shm")
 MIB = 1 << 20
@@ -73,30 +74,36 @@ class Work:
         size = self.size // 4 if setting.quick and self.files == 1 else self.size
         where = setting.disk if self.disk else MEMORY
         rows = []
-        with _www() as folder:
-            names = nginx.fill(folder, count, size)
-            wanted = digests(folder / "www" / name for name in names)
-            with serving(folder, tls=self.tls) as (base, certificate):
-
-                def job(out: Path) -> Job:
-                    return Job(base, names, out, self.concurrent, certificate, count * size)
-
-                for name in self.programs:
-                    row = pairs(OURS, PROGRAMS[name], job, setting.python, wanted, where, setting.pairs)
-                    rows.append(row)
-                    tell(f"  {name}: {_words(row)}")
-                found = {"title": self.title, "files": count, "size": size, "concurrent": self.concurrent, "rows": rows}
-                if count > 1 and not self.tls:
-                    found["server"] = _server_limit(base, names[0], self.concurrent)
+        with served(count, size, self.concurrent, tls=self.tls) as (job, wanted):
+            for name in self.programs:
+                row = pairs(OURS, PROGRAMS[name], job, setting.python, wanted, where, setting.pairs)
+                rows.append(row)
+                tell(f"  {name}: {words(row)}")
+            found = {"title": self.title, "files": count, "size": size, "concurrent": self.concurrent, "rows": rows}
+            if count > 1 and not self.tls:
+                found["server"] = _server_limit(job(where).urls[0], self.concurrent)
         return found
 
 
-def _words(row: dict[str, Any]) -> str:
+def words(row: dict[str, Any]) -> str:
+    """What came of the pairs, in a line."""
     if "failed" in row:
         return f"failed: {row['failed']}"
     return (
         f"ratio {row['ratio']:.3f} ({row['least']:.3f}-{row['most']:.3f}), {row['ours']:.2f} s to {row['theirs']:.2f} s"
     )
+
+
+@contextlib.contextmanager
+def served(
+    count: int, size: int, concurrent: int, *, tls: bool = False
+) -> Iterator[tuple[Callable[[Path], Job], Counter[str]]]:
+    """Serve files of random bytes; yield what makes the job of fetching them all, and their digests."""
+    with _www() as folder:
+        names = nginx.fill(folder, count, size)
+        wanted = digests(folder / "www" / name for name in names)
+        with serving(folder, tls=tls) as (base, certificate):
+            yield _job(base, names, concurrent, count * size, certificate), wanted
 
 
 @contextlib.contextmanager
@@ -109,13 +116,11 @@ def _www() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _server_limit(base: str, name: str, concurrent: int) -> float | None:
+def _server_limit(url: str, concurrent: int) -> float | None:
     """Requests per second that the server answers to wrk, which keeps nothing; None without wrk."""
     if shutil.which("wrk") is None:
         return None
-    done = subprocess.run(
-        ["wrk", "-t1", f"-c{concurrent}", "-d3s", f"{base}/{name}"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["wrk", "-t1", f"-c{concurrent}", "-d3s", url], capture_output=True, text=True, check=True)
     return next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("Requests/sec"))
 
 
@@ -195,8 +200,10 @@ def latency(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _job(base: str, names: list[str], concurrent: int, size: int) -> Callable[[Path], Job]:
-    return lambda out: Job(base, names, out, concurrent, None, size)
+def _job(
+    base: str, names: list[str], concurrent: int, size: int, certificate: Path | None = None
+) -> Callable[[Path], Job]:
+    return lambda out: Job(base, names, out, concurrent, certificate, size)
 
 
 def _nothing(program: Program, setting: Setting) -> float:
