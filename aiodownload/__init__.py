@@ -8,14 +8,14 @@
 The floor plan, from the entrance inwards; imports point only downwards:
 
 =================  ====================================================================
-``__main__, cli``  the command line (extra ``cli``); ``demo``: its server full of trouble
+``__main__, cli``  the command line (extra ``cli``); ``redo``: a journal again; ``demo``: a server full of trouble
 ``api``            one() each() swarm(), for code that is no coroutine
 ``call, feed``     one such call: the only place that starts a loop or a thread for one
 ``download``       AioDownload: settings, and the calls that may be awaited
 ``live``           what is open while it is entered, shared by all its runs
 ``run``            one call: read, start, wait, settle
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
-``attempt``        what is tried for a bundle; ``exchange``: ask, follow, judge, receive; ``segments``: in parts
+``attempt``        what is tried for a bundle; ``exchange``: judge, receive; ``asking``, ``segments``
 ``permission``     what robots.txt allows (extra ``robots``); ``flow``: how fast bodies may come
 ``transport``      the sessions, and aiohttp's exceptions turned into ours
 ``connector``      how a connection comes about, and which addresses may be connected to; ``handler``: its protocol

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,13 +15,11 @@ from ._version import __version__
 from .api import each
 from .bundle import AioDownloadBundle, Status
 from .download import AioDownload
-from .entries import Unfinished
 from .errors import AioDownloadError, ConfigurationError, JournalError
 from .journal import Journal
 from .redact import printable, redact
+from .redo import Again, remembered
 from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestSettings, RequestStrategy
-from .storage.paths import is_below
-from .storage.placement import is_place_of, safe_path
 from .storage.strategy import DownloadStrategy
 
 __all__ = ["command"]
@@ -262,7 +259,7 @@ def retry(
         book.open()
         opened = 1
         try:
-            folder = str(home) if home is not None else _remembered(book)
+            folder = str(home) if home is not None else remembered(book)
             download = AioDownload(
                 download_strategy=DownloadStrategy(home=folder, max_bytes=max_bytes),
                 request_strategy=_request_strategy(strategy, settings),
@@ -270,7 +267,7 @@ def retry(
             )
             book.open(download.download_strategy.home)
             opened += 1
-            again = _Again(book, download.download_strategy, all_of_them=unfinished, named=home is not None)
+            again = Again(book, download.download_strategy, all_of_them=unfinished, named=home is not None)
             code = _fetch(iter(again), download, as_json)
         finally:
             for _ in range(opened):
@@ -296,82 +293,6 @@ def demo(context: click.Context, /, home: Path | None) -> None:
     from .demo import run_demo
 
     context.exit(ALL_DONE if run_demo(home, Console()) else SOME_FAILED)
-
-
-class _Again:
-    """The bundles that a journal has to be done again.
-
-    :param journal: open.
-    :param strategy: knows the folder for the files, and the place that each URL has there.
-    :param all_of_them: also those that have no outcome.
-    :param named: whether the user has named the folder: other places below it may be written to, then.
-    """
-
-    def __init__(self, journal: Journal, strategy: DownloadStrategy, *, all_of_them: bool, named: bool) -> None:
-        self._journal = journal
-        self._strategy = strategy
-        self._all = all_of_them
-        self._named = named
-        self.left_out = 0
-        self._interrupted = 0
-
-    def __iter__(self) -> Iterator[AioDownloadBundle]:
-        for one in self._journal.unfinished():
-            if one.state != "failed" and not self._all:
-                self._interrupted += 1
-                continue
-            bundle = self._bundle(one) if one.plain else None
-            if bundle is None:
-                self.left_out += 1
-                click.echo(f"left out: {printable(one.url)} ({self._why(one)})", err=True)
-            else:
-                yield bundle
-
-    def _bundle(self, one: Unfinished) -> AioDownloadBundle | None:
-        try:
-            bundle = AioDownloadBundle(one.url, digest=one.digest, mirrors=one.mirrors, file_path=one.path)
-            if one.path is not None and not self._may_be_written(one.path, one.url):
-                return None
-        except AioDownloadError:
-            return None
-        bundle._row = one.key
-        return bundle
-
-    def _may_be_written(self, path: str, url: str) -> bool:
-        """Whether a path of the journal is one that a file may go to."""
-        home = self._strategy.home
-        if not is_below(safe_path(path, home), home):
-            return False
-        if self._named:
-            return not any(name.startswith((".", "-", "~")) for name in os.path.relpath(path, home).split(os.sep))
-        return is_place_of(path, self._strategy.get_file_path(AioDownloadBundle(url)))
-
-    def _why(self, one: Unfinished) -> str:
-        if not one.plain:
-            return "its journal does not hold all of the request"
-        return "its journal has an unusual place for it; name the folder with -o to allow that"
-
-    def report(self) -> None:
-        """Say what was not done."""
-        if self._interrupted:
-            click.echo(f"{self._interrupted} more have no outcome yet: --unfinished does these too", err=True)
-
-
-def _remembered(journal: Journal) -> str:
-    """The folder for the files that the journal knows.
-
-    :raises UsageError: unless it is where one would look for it.
-    """
-    folder = journal.home
-    if folder is None:
-        raise click.UsageError("the journal names no folder for the files; give -o DIR")
-    around = (os.getcwd(), os.path.dirname(journal.path))
-    if not any(folder == one or is_below(folder, one) for one in around):
-        raise click.UsageError(
-            f"the files of this journal are in {printable(folder)!r}, which lies neither below the current folder nor "
-            "below that of the journal; if that is right, name it with -o"
-        )
-    return folder
 
 
 def _request_strategy(name: str, options: dict[str, Any]) -> RequestStrategy:

@@ -49,6 +49,7 @@ from .request.strategy import RequestStrategy
 from .segments import Refused, Segments
 from .storage.content import Arriving, Body
 from .storage.delivery import Delivery, Divide
+from .storage.kept import Origin
 from .storage.partial import PartialFile
 from .storage.placement import state_at
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
@@ -331,8 +332,8 @@ class Exchanges:
         if not self._goes_on or bundle.params or (count == 1 and plan.held is None):
             return None
 
-        def divide(sink: PartialFile, validator: str, total: int) -> Segments:
-            asked = Asked(validator=validator, total=total)
+        def divide(sink: PartialFile, origin: Origin) -> Segments:
+            asked = Asked(validator=origin.validator, total=origin.total)
             ask = partial(self._ask_part, bundle, plan.url, asked, flow)
             return Segments(count, sink, ask, lambda one: one.pace(plan.url), permit)
 

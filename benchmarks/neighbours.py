@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import scripted
+import scripted  # noqa: E402
 
 import aiodownload  # noqa: E402
 

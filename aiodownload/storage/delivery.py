@@ -48,8 +48,8 @@ class Fill(Protocol):
         """Fetch it all; ``first`` is the answer that is there, which begins at byte ``at``."""
 
 
-Divide: TypeAlias = Callable[[PartialFile, str, int], Fill]
-"""Makes that, of the file, its strong ETag and its length."""
+Divide: TypeAlias = Callable[[PartialFile, Origin], Fill]
+"""Makes that, of the partial file and what it is of."""
 
 # Bytes of a file from which on it is divided, if that is wanted.
 LARGE = 1 << 23
@@ -199,8 +199,8 @@ class Delivery:
     async def _read(self, sink: PartialFile, decoder: Decoder | None) -> None:
         if decoder is not None:
             await self._decode(sink, decoder)
-        elif self._divide is not None and self._is_divisible(sink):
-            await self._fill(sink, self._divide)
+        elif self._divide is not None and sink.origin is not None and self._is_divisible(sink, sink.origin):
+            await self._fill(sink.gaps[0][0], self._divide(sink, sink.origin))
         else:
             await self._pour(sink)
 
@@ -283,11 +283,9 @@ class Delivery:
                 break
         self._all_received(received)
 
-    def _is_divisible(self, sink: PartialFile) -> bool:
+    def _is_divisible(self, sink: PartialFile, origin: Origin) -> bool:
         """Whether there are parts to be had, and it is worth while; or what is missing does not reach to the end."""
-        missing, origin = sink.gaps, sink.origin
-        if not missing or origin is None:
-            return False
+        missing = sink.gaps
         if len(missing) > 1 or missing[0][1] < origin.total:
             return True
         if self._workspace.strategy.segments == 1 or not self._bundle._divisible:
@@ -295,12 +293,7 @@ class Delivery:
         ranges = self._held is not None or self._response.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
         return ranges and origin.total - missing[0][0] >= LARGE
 
-    async def _fill(self, sink: PartialFile, divide: Divide) -> None:
-        origin = sink.origin
-        if origin is None:
-            raise RuntimeError("a file of which nothing is known cannot be divided")
-        at = sink.gaps[0][0]
-        parts = divide(sink, origin.validator, origin.total)
+    async def _fill(self, at: int, parts: Fill) -> None:
         try:
             await parts.fill(Arriving(self._body, at + (self._framing.length or 0), self._response.close), at)
         except TransportError:
