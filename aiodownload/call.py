@@ -15,7 +15,7 @@ from typing import Any
 from .bundle import AioDownloadBundle
 from .download import AioDownload
 from .errors import UsageError
-from .feed import POLL, WAIT, Feed
+from .feed import POLL, WAIT, feed_of
 from .run import Deliver, Run
 from .source import UrlMap
 
@@ -47,7 +47,7 @@ class Call:
         *,
         at_once: bool = False,
     ) -> None:
-        self.feed = Feed(iterable, url_map)
+        self.feed = feed_of(iterable, url_map)
         self._download = download
         self._deliver = deliver
         self._at_once = at_once

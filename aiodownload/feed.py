@@ -8,17 +8,45 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from .bundle import AioDownloadBundle
-from .source import UrlMap, to_bundle
+from .source import Iterated, Source, UrlMap, to_bundle
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "Served", "feed_of"]
 
 POLL = 0.1  # seconds between two looks of a thread that must also watch something else
 # Ctrl-C does not end a wait that begins just as it comes (on Windows it ends none): so no wait is without an end.
 WAIT = POLL if sys.platform == "win32" else 0.5
 PATIENCE = 0.001  # seconds that a quick input gets to fill a portion, before single bundles are taken
+
+
+class Served(Source, Protocol):
+    """A source whose :meth:`serve` has to be called, in whichever thread the caller's iterable is to be read in."""
+
+    served: threading.Event
+    """Set once :meth:`serve` has come to its end."""
+
+    def serve(self, watch: Callable[[], None] | None = None) -> None:
+        """Read the iterable, as far as there is room, until its end or :meth:`close`."""
+
+
+def feed_of(iterable: Iterable[Any], url_map: UrlMap | None) -> Served:
+    """Return what reads ``iterable`` for a call: a list or tuple runs no code of the caller's, and needs no thread."""
+    if url_map is None and type(iterable) in (list, tuple):
+        return _AtHand(iterable, None)
+    return Feed(iterable, url_map)
+
+
+class _AtHand(Iterated):
+    """An input that is all there: the run reads it by itself."""
+
+    def __init__(self, iterable: Iterable[Any], url_map: UrlMap | None) -> None:
+        super().__init__(iterable, url_map)
+        self.served = threading.Event()
+
+    def serve(self, watch: Callable[[], None] | None = None) -> None:
+        self.served.set()
 
 
 class Feed:

@@ -10,7 +10,7 @@ from yarl import URL
 from .bundle import AioDownloadBundle
 from .errors import ConfigurationError
 
-__all__ = ["Source", "UrlMap", "check_iterable", "source_of", "to_bundle"]
+__all__ = ["Iterated", "Source", "UrlMap", "check_iterable", "source_of", "to_bundle"]
 
 UrlMap: TypeAlias = Callable[[Any], "str | URL | AioDownloadBundle"]
 """Turns an item of the input into its URL or bundle."""
@@ -45,7 +45,7 @@ def to_bundle(item: Any, url_map: UrlMap | None) -> AioDownloadBundle:
     return bundle
 
 
-class _Iterated:
+class Iterated:
     """A plain iterable, read on the event loop."""
 
     def __init__(self, iterable: Iterable[Any], url_map: UrlMap | None) -> None:
@@ -54,6 +54,7 @@ class _Iterated:
         self._error: Exception | None = None
 
     async def read(self, most: int) -> list[AioDownloadBundle]:
+        """Return the next bundles, without a wait; see :class:`Source`."""
         bundles: list[AioDownloadBundle] = []
         try:
             if self._error is not None:
@@ -69,6 +70,7 @@ class _Iterated:
         return bundles
 
     def close(self) -> None:
+        """Read no further."""
         self._items = iter(())
 
 
@@ -98,7 +100,7 @@ def source_of(iterable: Iterable[Any] | AsyncIterable[Any], url_map: UrlMap | No
     check_iterable(iterable, url_map)
     if isinstance(iterable, AsyncIterable):
         return _AsyncIterated(iterable, url_map)
-    return _Iterated(iterable, url_map)
+    return Iterated(iterable, url_map)
 
 
 def check_iterable(iterable: object, url_map: UrlMap | None) -> None:

@@ -394,6 +394,24 @@ def test_facade_reads_the_input_in_one_thread_off_the_loop(server: FaultServer, 
     assert "aiodownload" not in for_each.threads
 
 
+class Drawn(list[str]):
+    """A list that is iterated in a way of its own, and notes in which threads."""
+
+    threads: set[str] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        for item in super().__iter__():
+            self.threads.add(threading.current_thread().name)
+            yield item
+
+
+def test_a_list_that_runs_code_of_its_own_is_read_like_any_iterable(server: FaultServer, quick: Make) -> None:
+    """Only what is exactly a list or a tuple, whose reading runs none of the caller's code, is read by the loop."""
+    drawn = Drawn(urls_of(server, 5, ok()))
+    assert [bundle.url for bundle in aiodownload.swarm(drawn, quick())] == list(drawn)
+    assert Drawn.threads == {threading.current_thread().name}
+
+
 class Sleepy(Quick):
     """Waits long before any second try."""
 
