@@ -14,7 +14,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import shake_128
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import brotli
@@ -397,7 +397,7 @@ def test_facade_reads_the_input_in_one_thread_off_the_loop(server: FaultServer, 
 class Drawn(list[str]):
     """A list that is iterated in a way of its own, and notes in which threads."""
 
-    threads: set[str] = set()
+    threads: ClassVar[set[str]] = set()
 
     def __iter__(self) -> Iterator[str]:
         for item in super().__iter__():
