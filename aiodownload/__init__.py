@@ -24,7 +24,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``request/``       HOW TO ASK: decisions; no files, no clock, no sockets
 ``storage/``       WHAT TO KEEP: the only place that touches downloaded files
 ``observers/``     who watches
-``source``         the caller's input as bundles
+``source``         the caller's input as bundles; ``outcomes``: the bundles as a list, as records, as a table
 ``journal``        what became of every URL, in SQLite; ``entries``: what it takes in and tells
 ``events, bundle, errors, checksums, checks, dates, redact``  the words that all of them use
 =================  ====================================================================
@@ -71,12 +71,25 @@ from .errors import (
     TransportError,
     UsageError,
 )
-from .events import Attempted, Event, Observer, RetryScheduled, Settled
+from .events import (
+    Attempted,
+    Event,
+    HostPaused,
+    Observer,
+    Received,
+    Receiving,
+    RetryScheduled,
+    RunFinished,
+    RunStarted,
+    Settled,
+)
+from .outcomes import Outcomes, to_dataframe
 from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestStrategy
 from .storage.strategy import DownloadStrategy
 
 if _TYPE_CHECKING:
     from .journal import Journal
+    from .observers.progress import Progress
 
 __all__ = [
     "Adaptive",
@@ -99,6 +112,7 @@ __all__ = [
     "Event",
     "HomeError",
     "HostDownError",
+    "HostPaused",
     "InvalidURLError",
     "Journal",
     "JournalError",
@@ -106,9 +120,13 @@ __all__ = [
     "LowSpeedError",
     "MissingExtraError",
     "Observer",
+    "Outcomes",
     "PathError",
     "Polite",
+    "Progress",
     "ProtocolError",
+    "Received",
+    "Receiving",
     "RedirectError",
     "RequestStrategy",
     "ResolveError",
@@ -116,6 +134,8 @@ __all__ = [
     "RetryAfterError",
     "RetryScheduled",
     "RobotsError",
+    "RunFinished",
+    "RunStarted",
     "Settled",
     "StallError",
     "Status",
@@ -131,6 +151,7 @@ __all__ = [
     "one",
     "public_socket",
     "swarm",
+    "to_dataframe",
 ]
 
 # Reprs, tracebacks and pickles speak of aiodownload.X, wherever X is written down.
@@ -140,14 +161,17 @@ for _name in __all__:
 del _name, _public, FunctionType
 
 
-def __getattr__(name: str) -> "type[Journal]":
-    """Load the journal when it is first asked for: few programs have one, and SQLite takes its time to load."""
-    if name != "Journal":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .journal import Journal
+_LATE = {"Journal": ".journal", "Progress": ".observers.progress"}
 
-    globals()[name] = Journal
-    return Journal
+
+def __getattr__(name: str) -> object:
+    """Load what few programs have when it is first asked for: SQLite, for one, takes its time to load."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    globals()[name] = found = getattr(import_module(_LATE[name], __name__), name)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ import contextvars
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from yarl import URL
 
@@ -20,36 +20,49 @@ from .bundle import AioDownloadBundle, Status
 from .call import Call, Tray
 from .download import AioDownload, attach_settled, in_order
 from .errors import ConfigurationError, StrategyError, UsageError
+from .events import Observer, checked_observers
 from .feed import POLL, WAIT
+from .outcomes import Outcomes
 from .source import UrlMap, check_iterable
 
 __all__ = ["each", "one", "swarm"]
 
+Showing: TypeAlias = "bool | str | Observer | None"
 
-def one(url_or_bundle: str | URL | AioDownloadBundle, download: AioDownload | None = None) -> AioDownloadBundle:
+
+def one(
+    url_or_bundle: str | URL | AioDownloadBundle,
+    download: AioDownload | None = None,
+    *,
+    progress: Showing = None,
+) -> AioDownloadBundle:
     """Download one URL.
 
     :param url_or_bundle: the URL (str or :class:`yarl.URL`) or a bundle.
     :param download: settings; ``AioDownload()`` if None.
+    :param progress: see :func:`swarm`.
     :returns: the bundle, settled; a failure is ``bundle.ok == False``, never an exception.
     :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy.
     """
-    return swarm([url_or_bundle], download)[0]
+    return swarm([url_or_bundle], download, progress=progress)[0]
 
 
-def swarm(iterable: Iterable[Any], download: AioDownload | None = None) -> list[AioDownloadBundle]:
+def swarm(iterable: Iterable[Any], download: AioDownload | None = None, *, progress: Showing = None) -> Outcomes:
     """Download all of ``iterable``.
 
     :param iterable: URLs or bundles: any iterable, read in the calling thread a little ahead of the work.
     :param download: settings; ``AioDownload()`` if None.
-    :returns: the bundles, settled, in the order of the input.
+    :param progress: True: show what is going on, on a terminal as a display that redraws itself (extra ``progress``),
+        in a notebook as a bar, else as a line every ten seconds.  ``"rich"``, ``"tqdm"`` or ``"lines"`` choose one of
+        these; an :class:`Observer` is told of the events of this call.
+    :returns: the bundles, settled, in the order of the input: a list.
     :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy.
 
     Ctrl-C: nothing more is admitted, what is in flight gets two seconds, and the KeyboardInterrupt carries what was
     settled as ``error.settled``.  Ctrl-C again ends it at once.
     """
     settled: dict[int, AioDownloadBundle] = {}
-    call = Call(_settings(download), _blocking(iterable, None), None, settled.__setitem__, at_once=True)
+    call = Call(_settings(download, progress), _blocking(iterable, None), None, settled.__setitem__, at_once=True)
     watch = _outer_cancellation()
     try:
         call.start()
@@ -67,7 +80,11 @@ def swarm(iterable: Iterable[Any], download: AioDownload | None = None) -> list[
 
 
 def each(
-    iterable: Iterable[Any], url_map: UrlMap | None = None, download: AioDownload | None = None
+    iterable: Iterable[Any],
+    url_map: UrlMap | None = None,
+    download: AioDownload | None = None,
+    *,
+    progress: Showing = None,
 ) -> Iterator[AioDownloadBundle]:
     """Download all of ``iterable``; iterate over the bundles as they are settled.
 
@@ -77,17 +94,30 @@ def each(
     :param iterable: items: any iterable, endless ones included, read in one thread.
     :param url_map: turns an item into its URL or bundle; the item becomes ``bundle.info``.
     :param download: settings; ``AioDownload()`` if None.
+    :param progress: see :func:`swarm`.
     :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy.
     """
-    return Bundles(_settings(download), _blocking(iterable, url_map), url_map)
+    return Bundles(_settings(download, progress), _blocking(iterable, url_map), url_map)
 
 
-def _settings(download: AioDownload | None) -> AioDownload:
+def _settings(download: AioDownload | None, progress: Showing) -> AioDownload:
     if download is None:
-        return AioDownload()
-    if not isinstance(download, AioDownload):
+        download = AioDownload()
+    elif not isinstance(download, AioDownload):
         raise ConfigurationError(f"download must be an AioDownload, not {download!r}")
-    return download.unentered()
+    own = download.unentered()
+    if progress is not None and progress is not False:
+        own.observers = (*own.observers, _watching(progress))
+    return own
+
+
+def _watching(progress: bool | str | Observer) -> Observer:
+    """The observer that is meant."""
+    if not isinstance(progress, (bool, str)):
+        return checked_observers([progress])[0]
+    from .observers.progress import Progress  # for those who ask for it
+
+    return Progress(progress if isinstance(progress, str) else "auto")
 
 
 def _blocking(iterable: Iterable[Any], url_map: UrlMap | None) -> Iterable[Any]:

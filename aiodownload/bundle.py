@@ -183,6 +183,26 @@ class AioDownloadBundle:
         error = f" error={str(self.error)!r}" if self.error is not None else ""
         return f"<AioDownloadBundle {redact(self.url)!r} {self.status.name}{error}>"
 
+    def _repr_html_(self) -> str:
+        """For IPython: what became of it, as a small table."""
+        from html import escape
+
+        rows: dict[str, object] = {
+            "URL": redact(self.url),
+            "Status": self.status.value,
+            "File": self.file_path,
+            "Bytes": None if self.size is None else f"{self.size:,}",
+            "Verified by": self.verified.value if self.ok else None,
+            "Tries": self.attempts,
+            "Reason": self.error,
+        }
+        cells = (
+            f"<tr><th>{name}</th><td>{escape(printable(str(value)))}</td></tr>"
+            for name, value in rows.items()
+            if value is not None
+        )
+        return f"<table>{''.join(cells)}</table>"
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_delivery": None, "_publishing": None}
 

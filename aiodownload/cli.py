@@ -17,6 +17,7 @@ from .bundle import AioDownloadBundle, Status
 from .download import AioDownload
 from .errors import AioDownloadError, ConfigurationError, JournalError
 from .journal import Journal
+from .outcomes import record
 from .redact import printable, redact
 from .redo import Again, remembered
 from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestSettings, RequestStrategy
@@ -351,7 +352,7 @@ class _Tally:
         self.failed += not bundle.ok
         self.bytes += (bundle.size or 0) if bundle.status is Status.DONE else 0
         if as_json:
-            sys.stdout.write(json.dumps(as_object(bundle)) + "\n")
+            sys.stdout.write(json.dumps(record(bundle)) + "\n")
             sys.stdout.flush()
         else:
             reason = f" ({bundle.error})" if bundle.error is not None else ""
@@ -364,20 +365,3 @@ class _Tally:
         click.echo(
             f"{prefix}{self.done} done ({self.bytes} bytes), {self.cached} cached, {self.failed} failed", err=True
         )
-
-
-def as_object(bundle: AioDownloadBundle) -> dict[str, Any]:
-    """What ``--json`` writes for a bundle."""
-    return {
-        "url": redact(bundle.url),
-        "ok": bundle.ok,
-        "status": bundle.status.value,
-        "attempts": bundle.attempts,
-        "http_status": bundle.http_status,
-        "final_url": bundle.final_url,
-        "file_path": bundle.file_path,
-        "size": bundle.size,
-        "verified": bundle.verified.value,
-        "elapsed": round(bundle.elapsed, 6),
-        "error": None if bundle.error is None else str(bundle.error),
-    }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .errors import AioDownloadError
+from .events import HostPaused, Watchers
 from .request.schedule import Entry, Schedule
 
 __all__ = ["Dispatcher", "Startable"]
@@ -31,10 +32,14 @@ class Dispatcher:
 
     :param schedule: the limits.
     :param longest_wait: seconds that a host may ask to be left alone.
+    :param watchers: told of hosts that are not asked for a while.
     """
 
-    def __init__(self, schedule: Schedule[Startable], longest_wait: float = 3600.0) -> None:
+    def __init__(
+        self, schedule: Schedule[Startable], longest_wait: float = 3600.0, watchers: Watchers | None = None
+    ) -> None:
         self.schedule = schedule
+        self._watchers = watchers or Watchers()
         self.longest_wait = longest_wait
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -72,6 +77,18 @@ class Dispatcher:
             raise
         finally:
             entry.resume = None
+
+    def tell_pause(self, origin: str, reason: object, seconds: float | None = None) -> None:
+        """Tell whoever watches, if this host is not asked for a while.
+
+        :param reason: why; its text is made only if somebody wants it.
+        :param seconds: for how long; None: as long as the schedule says.
+        """
+        if self._watchers.wants(HostPaused):
+            if seconds is None:
+                seconds = self.schedule.paused_for(origin, self._loop.time())
+            if seconds > 0:
+                self._watchers.emit(HostPaused(origin, seconds, str(reason)))
 
     def now(self) -> float:
         """The schedule's time."""

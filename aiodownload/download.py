@@ -17,6 +17,7 @@ from .bundle import AioDownloadBundle
 from .errors import ConfigurationError, JournalError, StrategyError, UsageError
 from .events import Observer, checked_observers
 from .live import Live
+from .outcomes import Outcomes
 from .request.strategy import Lenient, RequestStrategy
 from .run import Deliver, Run
 from .source import Source, UrlMap, source_of
@@ -126,7 +127,7 @@ class AioDownload:
         """Download one bundle: the entry point of aiodownload 0.2.5, the same as :meth:`one`."""
         return await self.one(bundle)
 
-    async def swarm(self, iterable: Iterable[Any] | AsyncIterable[Any]) -> list[AioDownloadBundle]:
+    async def swarm(self, iterable: Iterable[Any] | AsyncIterable[Any]) -> Outcomes:
         """Download all of ``iterable`` and return the bundles in its order.
 
         :param iterable: URLs or bundles, also as an async iterable.  A plain one is read on the event loop and must not
@@ -142,7 +143,7 @@ class AioDownload:
                 return await entered._swarm(source)
         return await self._swarm(source)
 
-    async def _swarm(self, source: Source) -> list[AioDownloadBundle]:
+    async def _swarm(self, source: Source) -> Outcomes:
         settled: dict[int, AioDownloadBundle] = {}
         run = self.run(source, settled.__setitem__, at_once=True)
         try:
@@ -260,9 +261,9 @@ class _Waker:
         self._news.set()
 
 
-def in_order(settled: dict[int, AioDownloadBundle]) -> list[AioDownloadBundle]:
+def in_order(settled: dict[int, AioDownloadBundle]) -> Outcomes:
     """The bundles in the order of the input."""
-    return [settled[index] for index in sorted(settled)]
+    return Outcomes(settled[index] for index in sorted(settled))
 
 
 def attach_settled(error: BaseException, settled: list[AioDownloadBundle]) -> None:

@@ -28,6 +28,7 @@ from .errors import (
     StrategyError,
     TransportError,
 )
+from .events import Received, Receiving, Watchers
 from .flow import Flow, Flows
 from .permission import Permissions
 from .permit import Permit
@@ -102,6 +103,14 @@ _Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | None
 Result: TypeAlias = Failure | Confirmed | None
 
 
+def _extent(verdict: Whole | Part, held: PartialFile | None) -> tuple[int | None, int]:
+    """Bytes of the whole body, if known, and how many of them are there already."""
+    if isinstance(verdict, Whole):
+        return verdict.length, 0
+    missing = sum(end - first for first, end in held.gaps) if held is not None else verdict.end - verdict.first
+    return verdict.total, verdict.total - missing
+
+
 def _keep() -> None:
     """Keep the slot."""
 
@@ -126,7 +135,9 @@ class Exchanges:
         transport: Transport,
         workspace: Workspace,
         permissions: Permissions | None = None,
+        watchers: Watchers | None = None,
     ) -> None:
+        self._watchers = watchers or Watchers()
         self._asking = Asking(transport, permissions)
         self._flows = Flows(request)
         self._request = request
@@ -228,15 +239,22 @@ class Exchanges:
         if isinstance(verdict, Part):
             if reason is not None:  # a strategy that wants a 200 gets one
                 return Restart(reason)
-            return await self._receive(bundle, response, permit, plan, verdict, self._flows.of(url))
+            return await self._receive(bundle, response, permit, plan, verdict, self._flow(bundle, url))
         if isinstance(verdict, Whole) and reason is None:
             if plan.held is not None:
                 await plan.held.abandon()
-            return await self._receive(bundle, response, permit, plan, verdict, self._flows.of(url))
+            return await self._receive(bundle, response, permit, plan, verdict, self._flow(bundle, url))
         if isinstance(verdict, Refuse):
             reason = reason or verdict.reason
         refusal = StatusError(reason or "nothing to keep", response.status)
         return self._refused(bundle, response, permit, refusal)
+
+    def _flow(self, bundle: AioDownloadBundle, url: URL) -> Flow | None:
+        """What limits the body of ``bundle`` that comes from ``url``, and lets be heard of it."""
+        watchers = self._watchers
+        if not watchers.wants(Received):
+            return self._flows.of(url)
+        return self._flows.of(url, lambda count: watchers.emit(Received(bundle, count)))
 
     async def _confirmed(self, bundle: AioDownloadBundle) -> Confirmed | Restart:
         """The server has nothing newer than the file, and the file must still be what it was."""
@@ -292,6 +310,8 @@ class Exchanges:
             validator, held, part = verdict.etag, None, None
         else:
             validator, held, part = plan.asked.validator, plan.held, verdict.end - verdict.first
+        if self._watchers.wants(Receiving):
+            self._watchers.emit(Receiving(bundle, *_extent(verdict, held)))
         try:
             bundle._delivery = delivery = Delivery(
                 self._workspace,

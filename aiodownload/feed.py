@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .bundle import AioDownloadBundle
-from .source import Iterated, Source, UrlMap, to_bundle
+from .source import Iterated, Source, UrlMap, length, to_bundle
 
 __all__ = ["Feed", "Served", "feed_of"]
 
@@ -60,6 +60,7 @@ class Feed:
     """
 
     def __init__(self, iterable: Iterable[Any], url_map: UrlMap | None) -> None:
+        self.total = length(iterable)
         self._iterable = iterable
         self._url_map = url_map
         self._turn = threading.Condition()

@@ -1,4 +1,4 @@
-"""Flow: how fast the bytes of a body may come, and how slowly they must not."""
+"""Flow: how fast the bytes of a body may come, how slowly they must not, and who hears of them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,17 @@ class Flow:
 
     :param shares: bandwidths that it has a part in.
     :param low_speed: (bytes per second, seconds) that must be reached, or None.
+    :param heard: told how many bytes have come, each time; or None.
     """
 
-    def __init__(self, shares: tuple[Bandwidth, ...], low_speed: tuple[float, float] | None) -> None:
+    def __init__(
+        self,
+        shares: tuple[Bandwidth, ...],
+        low_speed: tuple[float, float] | None,
+        heard: Callable[[int], None] | None = None,
+    ) -> None:
         self._shares = shares
+        self._heard = heard
         self._low_speed = low_speed
         self._left = low_speed[1] if low_speed is not None else 0.0
         self._came = 0
@@ -42,6 +49,8 @@ class Flow:
         :raises LowSpeedError: if they come too slowly.
         """
         chunk = await (read(size) if self._low_speed is None else self._watched(read, size, self._low_speed))
+        if self._heard is not None and chunk:
+            self._heard(len(chunk))
         if self._shares and chunk:
             now = asyncio.get_running_loop().time()
             wait = max(share.take(len(chunk), now) for share in self._shares)
@@ -91,14 +100,17 @@ class Flows:
         self._hosts: WeakValueDictionary[str, Bandwidth] = WeakValueDictionary()
         self._limited = bool(self._all) or self._per_host is not None or self._low_speed is not None
 
-    def of(self, url: URL) -> Flow | None:
-        """The flow of the body of one answer from ``url``; None where nothing limits it."""
+    def of(self, url: URL, heard: Callable[[int], None] | None = None) -> Flow | None:
+        """The flow of the body of one answer from ``url``; None where nothing limits it and nobody listens.
+
+        :param heard: told how many bytes have come, each time.
+        """
         if not self._limited:
-            return None
+            return None if heard is None else Flow((), None, heard)
         if self._per_host is None:
-            return Flow(self._all, self._low_speed)
+            return Flow(self._all, self._low_speed, heard)
         origin = host_of(url)
         share = self._hosts.get(origin)
         if share is None:
             share = self._hosts[origin] = Bandwidth(self._per_host)
-        return Flow((*self._all, share), self._low_speed)
+        return Flow((*self._all, share), self._low_speed, heard)

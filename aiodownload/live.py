@@ -44,7 +44,7 @@ class Live:
         check_download_settings(self.download)
         logs = (LogObserver(),) if somebody_reads() else ()
         self.watchers = Watchers((*settings.observers, *logs))
-        self.dispatcher = Dispatcher(Schedule(limits_of(self.request)), self.request.max_retry_after)
+        self.dispatcher = Dispatcher(Schedule(limits_of(self.request)), self.request.max_retry_after, self.watchers)
         self.workspace = Workspace(self.download)
         self._transport = Transport(
             settings.client,
@@ -53,7 +53,7 @@ class Live:
             contact=self.request.contact,
         )
         permissions = Permissions(self._transport, self.request) if self.request.robots else None
-        exchanges = Exchanges(self.request, self.download, self._transport, self.workspace, permissions)
+        exchanges = Exchanges(self.request, self.download, self._transport, self.workspace, permissions, self.watchers)
         self.attempts = Attempts(self.request, exchanges)
         self.recorder = self._recorder(settings)
         self.runs: set[Run] = set()
@@ -105,8 +105,11 @@ class Live:
             try:
                 await self.workspace.close()
             finally:
-                if self.recorder is not None:
-                    await self.recorder.close()
+                try:
+                    if self.recorder is not None:
+                        await self.recorder.close()
+                finally:
+                    await self.watchers.close()
 
     def start(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
         """Begin a run."""

@@ -125,10 +125,14 @@ class Turn(Permit):
         schedule.answered(self.entry, now, later=response.status in LATER, told=told > 0)
         if told:
             schedule.leave_alone(self.entry, now, told=told, wait=0.0)
+            dispatcher.tell_pause(self.entry.origin, f"status {response.status}, Retry-After: {told:.0f} s")
         if _LIMIT in headers or _REMAINING in headers or _X_REMAINING in headers or _X_RATE_REMAINING in headers:
             allowed = quota(headers, headers.getall, time.time())
             if allowed is not None:
                 schedule.allow(self.entry, now, allowed[0], min(allowed[1], most))
+                if not allowed[0]:
+                    reason = "by its RateLimit fields the quota is used up"
+                    dispatcher.tell_pause(self.entry.origin, reason, min(allowed[1], most))
         if schedule.startable:
             dispatcher.pump()
 
@@ -137,15 +141,18 @@ class Turn(Permit):
         if not _is_ours(error):
             schedule, now = self._dispatcher.schedule, self._dispatcher.now()
             schedule.unanswered(self.entry, now, partial(_down, error), connected=_was_connected(error))
+            self._dispatcher.tell_pause(self.entry.origin, error)
             self._dispatcher.pump()
 
     def later(self, wait: float) -> None:
         """The pause of the others grows up to that."""
         self._dispatcher.schedule.leave_alone(self.entry, self._dispatcher.now(), told=0.0, wait=wait)
+        self._dispatcher.tell_pause(self.entry.origin, "it has too much to do")
 
     def closed(self, seconds: float, error: AioDownloadError) -> None:
         """Believed the third time in a row."""
         self._dispatcher.schedule.close(self.entry, self._dispatcher.now(), seconds, error)
+        self._dispatcher.tell_pause(self.entry.origin, error)
         self._dispatcher.pump()
 
     def slow_down(self, url: URL, delay: float) -> None:
@@ -155,6 +162,7 @@ class Turn(Permit):
     def gave_up(self, error: AioDownloadError) -> None:
         """After a few of them the others need not wait."""
         self._dispatcher.schedule.give_up(self.entry, self._dispatcher.now(), partial(_down, error))
+        self._dispatcher.tell_pause(self.entry.origin, error)
         self._dispatcher.pump()
 
     def free(self) -> None:

@@ -12,7 +12,7 @@ from .attempt import Again, Failed, Verdict, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
 from .errors import AioDownloadError, DeadlineError, StrategyError, UsageError
-from .events import Attempted, RetryScheduled, Settled
+from .events import Attempted, RetryScheduled, RunFinished, RunStarted, Settled
 from .exchange import Confirmed
 from .permit import Turn
 from .request.hosts import host_of
@@ -61,7 +61,7 @@ class _Job(Candidate):
         self.run.refuse(self, error)
 
     def attempted(self) -> None:
-        if self.run.live.watchers:
+        if self.run.live.watchers.wants(Attempted):
             self.run.live.watchers.emit(Attempted(self.bundle))
 
     def free(self) -> None:
@@ -105,6 +105,7 @@ class Run:
         self._reader: asyncio.Task[None] | None = None
         live.runs.add(self)
         live.dispatcher.schedule.expect(1)
+        live.watchers.emit(RunStarted(source.total))
         self.task = self._loop.create_task(self._main(), name="aiodownload-run")
 
     def __repr__(self) -> str:
@@ -367,7 +368,7 @@ class Run:
         if self._draining:
             self._drop(job)
             return
-        if self.live.watchers:
+        if self.live.watchers.wants(RetryScheduled):
             self.live.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
         self.live.dispatcher.submit(turn.entry, again.delay)
         self.look_for_room()
@@ -419,7 +420,7 @@ class Run:
             self._admission.settled(job)
             job.over = True
         self._forget(job)
-        if self.live.watchers:
+        if self.live.watchers.wants(Settled):
             self.live.watchers.emit(Settled(job.bundle))
         self._deliver(job.index, job.bundle)
         self._consumed += self._at_once
@@ -471,6 +472,7 @@ class Run:
             for job in tuple(self._jobs):
                 self._drop(job)
             self._admission.close()
+            self.live.watchers.emit(RunFinished())
 
     def _owns(self, item: object) -> bool:
         return isinstance(item, _Job) and item.run is self

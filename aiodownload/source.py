@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Sized
 from typing import Any, Protocol, TypeAlias
 
 from yarl import URL
@@ -10,7 +10,7 @@ from yarl import URL
 from .bundle import AioDownloadBundle
 from .errors import ConfigurationError
 
-__all__ = ["Iterated", "Source", "UrlMap", "check_iterable", "source_of", "to_bundle"]
+__all__ = ["Iterated", "Source", "UrlMap", "check_iterable", "length", "source_of", "to_bundle"]
 
 UrlMap: TypeAlias = Callable[[Any], "str | URL | AioDownloadBundle"]
 """Turns an item of the input into its URL or bundle."""
@@ -18,6 +18,10 @@ UrlMap: TypeAlias = Callable[[Any], "str | URL | AioDownloadBundle"]
 
 class Source(Protocol):
     """Where a run reads its bundles from."""
+
+    @property
+    def total(self) -> int | None:
+        """How many there are in all, if the input tells."""
 
     async def read(self, most: int) -> list[AioDownloadBundle]:
         """Wait for the next bundles; return at least one and at most ``most``, or none at the end.
@@ -49,6 +53,7 @@ class Iterated:
     """A plain iterable, read on the event loop."""
 
     def __init__(self, iterable: Iterable[Any], url_map: UrlMap | None) -> None:
+        self.total = length(iterable)
         self._items = iter(iterable)
         self._url_map = url_map
         self._error: Exception | None = None
@@ -78,6 +83,7 @@ class _AsyncIterated:
     """An async iterable; one item at a time, as it comes."""
 
     def __init__(self, iterable: AsyncIterable[Any], url_map: UrlMap | None) -> None:
+        self.total = length(iterable)
         self._items = aiter(iterable)
         self._url_map = url_map
 
@@ -101,6 +107,14 @@ def source_of(iterable: Iterable[Any] | AsyncIterable[Any], url_map: UrlMap | No
     if isinstance(iterable, AsyncIterable):
         return _AsyncIterated(iterable, url_map)
     return Iterated(iterable, url_map)
+
+
+def length(iterable: object) -> int | None:
+    """How many items there are, if it tells; nobody is made to count them."""
+    try:
+        return len(iterable) if isinstance(iterable, Sized) else None
+    except Exception:  # of the caller's __len__, which nothing depends on
+        return None
 
 
 def check_iterable(iterable: object, url_map: UrlMap | None) -> None:

@@ -968,10 +968,11 @@ def test_observers_are_told_in_order(server: FaultServer, quick: Make) -> None:
     """Attempted, RetryScheduled, Attempted, Settled; and one Settled for every bundle, whatever its outcome."""
     noting = Noting()
     bundle = aiodownload.one(server.on("/f", status(503), ok()), quick(observers=[noting]))
-    assert [type(event) for event in noting.events] == [Attempted, RetryScheduled, Attempted, Settled]
-    assert all(event.bundle is bundle for event in noting.events)
-    assert noting.events[1].delay == 0
-    assert isinstance(noting.events[1].error, StatusError)
+    about = [event for event in noting.events if isinstance(event, Attempted | RetryScheduled | Settled)]
+    assert [type(event) for event in about] == [Attempted, RetryScheduled, Attempted, Settled]
+    assert all(event.bundle is bundle for event in about)
+    assert about[1].delay == 0
+    assert isinstance(about[1].error, StatusError)
 
     noting.events.clear()
     same = server.url("/f")
@@ -994,7 +995,7 @@ def test_observer_that_raises_is_dropped(server: FaultServer, quick: Make, caplo
         bundles = aiodownload.swarm(urls_of(server, 3, ok()), quick(observers=[Raising(), noting]))
     assert all(bundle.ok for bundle in bundles)
     assert len(calls) == 1
-    assert len(noting.events) == 6
+    assert len([event for event in noting.events if isinstance(event, Attempted | Settled)]) == 6
     assert "Raising" in caplog.text
 
 
@@ -1274,6 +1275,8 @@ def test_file_path_is_known_before_the_request_and_kept_on_failure(
     paths = []
 
     class Watching:
+        event_types = (Attempted, Settled)
+
         def on_event(self, event: Any) -> None:
             paths.append(event.bundle.file_path)
 

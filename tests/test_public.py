@@ -54,6 +54,7 @@ NAMES = [
     "Event",
     "HomeError",
     "HostDownError",
+    "HostPaused",
     "InvalidURLError",
     "Journal",
     "JournalError",
@@ -61,9 +62,13 @@ NAMES = [
     "LowSpeedError",
     "MissingExtraError",
     "Observer",
+    "Outcomes",
     "PathError",
     "Polite",
+    "Progress",
     "ProtocolError",
+    "Received",
+    "Receiving",
     "RedirectError",
     "RequestStrategy",
     "ResolveError",
@@ -71,6 +76,8 @@ NAMES = [
     "RetryAfterError",
     "RetryScheduled",
     "RobotsError",
+    "RunFinished",
+    "RunStarted",
     "Settled",
     "StallError",
     "Status",
@@ -86,6 +93,7 @@ NAMES = [
     "one",
     "public_socket",
     "swarm",
+    "to_dataframe",
 ]
 
 
@@ -118,6 +126,9 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
         "rich",
         "protego",
         "difflib",
+        "tqdm",
+        "pandas",
+        "aiodownload.observers.progress",
     }
     assert late.isdisjoint(loaded.split())
     assert with_journal == "True"
@@ -182,9 +193,9 @@ KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, conten
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (aiodownload.one, "url_or_bundle, download=None"),
-        (aiodownload.swarm, "iterable, download=None"),
-        (aiodownload.each, "iterable, url_map=None, download=None"),
+        (aiodownload.one, "url_or_bundle, download=None, *, progress=None"),
+        (aiodownload.swarm, "iterable, download=None, *, progress=None"),
+        (aiodownload.each, "iterable, url_map=None, download=None, *, progress=None"),
         (AioDownload, "client=None, download_strategy=None, request_strategy=None, *, journal=None, observers=()"),
         (AioDownload.one, "self, url_or_bundle"),
         (AioDownload.swarm, "self, iterable"),
@@ -212,9 +223,9 @@ def test_the_signatures_are_the_contract(function: Callable[..., Any], told: str
 
 
 LATER = [
-    *((aiodownload.one, (URL,), name) for name in ("progress",)),
-    *((aiodownload.swarm, ([],), name) for name in ("executor", "workers", "progress")),
-    *((aiodownload.each, ([],), name) for name in ("executor", "workers", "progress")),
+    *((aiodownload.one, (URL,), name) for name in ("executor",)),
+    *((aiodownload.swarm, ([],), name) for name in ("executor", "workers")),
+    *((aiodownload.each, ([],), name) for name in ("executor", "workers")),
     *((AioDownload, (), name) for name in ("durable", "progress")),
     *((AioDownloadBundle, (URL,), name) for name in ("mirror", "sha256")),
     *(

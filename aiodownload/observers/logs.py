@@ -25,6 +25,8 @@ def somebody_reads() -> bool:
 class LogObserver:
     """Write an INFO line per settled bundle and per retry, a WARNING for a failure."""
 
+    event_types = (RetryScheduled, Settled)
+
     def on_event(self, event: Event) -> None:
         """Write the line, if anybody reads it."""
         if isinstance(event, Settled):

@@ -193,6 +193,11 @@ class Schedule(Generic[T]):
         # One that does not answer is asked by one at a time: whoever can do without it shall not wait for that.
         return max(wait, SUSPECTED) if host.health.suspect and host.active else wait
 
+    def paused_for(self, origin: str, now: float) -> float:
+        """Seconds for which nobody asks a host, of those that it has named and those for which it is taken as down."""
+        host = self._hosts.get(origin)
+        return host.health.opens_in(now) if host is not None else 0.0
+
     def withdraw(self, entry: Entry[T]) -> None:
         """Forget an entry that waits."""
         entry.gone = True

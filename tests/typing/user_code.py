@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
 import aiohttp
+import pandas as pd
 from yarl import URL
 
 from aiodownload import (
@@ -19,6 +20,7 @@ from aiodownload import (
     Event,
     Lenient,
     Observer,
+    Outcomes,
     RequestStrategy,
     Settled,
     Status,
@@ -27,6 +29,7 @@ from aiodownload import (
     each,
     one,
     swarm,
+    to_dataframe,
 )
 
 
@@ -78,7 +81,9 @@ def blocking() -> None:
     download = AioDownload(
         aiohttp.ClientSession, Flat(home="files", skip_cached=True), Patient(), observers=[Counter()]
     )
-    assert_type(swarm([URL("https://example.org/a"), bundle], download), list[AioDownloadBundle])
+    outcomes: list[AioDownloadBundle] = swarm([URL("https://example.org/a"), bundle], download, progress=True)
+    assert_type(swarm(outcomes, progress=Counter()).failed, list[AioDownloadBundle])
+    assert_type(to_dataframe(outcomes), pd.DataFrame)
     rows = [{"id": 1}, {"id": 2}]
     results = each(rows, lambda row: f"https://example.org/{row['id']}", download)
     assert_type(results, Iterator[AioDownloadBundle])
@@ -95,7 +100,7 @@ async def awaiting(session: aiohttp.ClientSession) -> None:
     request: RequestStrategy = BackOff(10, max_retry_after=60)
     async with AioDownload(session, request_strategy=request) as download:
         assert_type(await download.one("https://example.org/a"), AioDownloadBundle)
-        assert_type(await download.swarm(urls()), list[AioDownloadBundle])
+        assert_type(await download.swarm(urls()), Outcomes)
         async for bundle in download.each(["https://example.org/a"]):
             assert_type(bundle, AioDownloadBundle)
     await AioDownload().main(AioDownloadBundle("https://example.org/a", {"any": "thing"}, headers={"Accept": "*/*"}))
