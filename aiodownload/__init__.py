@@ -8,7 +8,7 @@
 The floor plan, from the entrance inwards; imports point only downwards:
 
 =================  ====================================================================
-``__main__, cli``  the command line (extra ``cli``); ``redo``: a journal again; ``demo``: a server full of trouble
+``__main__, cli``  the command line (extra ``cli``); ``demo``: a server full of trouble
 ``api``            one() each() swarm(), for code that is no coroutine
 ``call, feed``     one such call: the only place that starts a loop or a thread for one
 ``download``       AioDownload: settings, and the calls that may be awaited

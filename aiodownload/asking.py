@@ -97,5 +97,6 @@ def first_hop(bundle: AioDownloadBundle, url: URL) -> Hop:
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         url = url.with_user(None)
     body = bundle._form()
+    method = "POST" if body is not None else "HEAD" if bundle._only_head else "GET"
     # A mirror elsewhere is told no more than where a redirect leads.
-    return Hop("POST" if body is not None else "GET", url, headers, body, trusted=own)
+    return Hop(method, url, headers, body, trusted=own)

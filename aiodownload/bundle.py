@@ -114,13 +114,14 @@ class AioDownloadBundle:
         self._checked: tuple[str, URL] | None = None
         self.info = info
         self.params = params
-        self.headers: dict[str, str] = _checked_headers(headers) if headers else {}
+        self.headers: dict[str, str] = checked_headers(headers) if headers else {}
         if params:
             form(params)
         self._digests = given(digest)
         self.mirrors: tuple[str, ...] = _checked_mirrors(mirrors, params) if mirrors else ()
         self._given_path = _checked_path(file_path)
         self._row: bytes | None = None  # the key of its row in the journal, if it comes from there
+        self._only_head = False  # ask by HEAD, and have no body
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -292,7 +293,11 @@ def _checked_mirrors(mirrors: object, params: object) -> tuple[str, ...]:
     return texts
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return ``headers`` as they can be sent.
+
+    :raises ConfigurationError: for a name or a value that none can have, and for fields that the library owns.
+    """
     if not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers must be a dict of str, not {type(headers).__name__}")
     checked = {}

@@ -52,13 +52,15 @@ def public_socket(addr_info: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def own_connector(timeout: float, *, public_only: bool) -> aiohttp.TCPConnector:
+def own_connector(timeout: float, *, public_only: bool, **settings: Any) -> aiohttp.TCPConnector:
     """Return the connector of a session of ours.
 
     :param timeout: seconds that looking up a name may take.
     :param public_only: connect to public addresses only.
+    :param settings: more of :class:`aiohttp.TCPConnector`.
     """
     return _Connector(
+        **settings,
         limit=0,  # the schedule is the only limiter; aiohttp's limit of 100 would be a second, hidden queue
         resolver=_BoundedResolver(timeout),
         socket_factory=public_socket if public_only else None,

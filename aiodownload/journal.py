@@ -71,7 +71,7 @@ class Journal:
     first request and settled after its file has its final name.  Run the same program again, after whatever has ended
     it, and it does only what is missing.
 
-    :param path: the file (str or path-like), made if it is missing, with mode 0600; its folder must be there.
+    :param path: the file (str or path-like), made if it is missing, with mode 0600, as is its folder.
     :raises ConfigurationError: if ``path`` is no path.
 
     Constructing opens nothing.  All methods may be called from any thread, block, and raise :class:`JournalError` if

@@ -32,7 +32,7 @@ from .errors import (
 from .handler import HEAD_TIMEOUTS, HeadTimeoutError
 from .request.redirects import Hop
 
-__all__ = ["TRANSPORT_ERRORS", "Client", "Transport", "checked_client", "transport_error"]
+__all__ = ["TRANSPORT_ERRORS", "USER_AGENT", "Client", "Transport", "checked_client", "transport_error"]
 
 Client: TypeAlias = aiohttp.ClientSession | Callable[[], aiohttp.ClientSession | Awaitable[aiohttp.ClientSession]]
 
@@ -119,7 +119,10 @@ class Transport:
                 connector=home.connector,
                 connector_owner=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+                headers={
+                    "User-Agent": home.headers.get("User-Agent", self._user_agent),
+                    "Accept-Encoding": "identity",
+                },
             )
         return self._stranger
 

@@ -13,7 +13,8 @@ author = "The aiodownload developers"
 copyright = "2026, The aiodownload developers"
 release = version = aiodownload.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_click"]
+man_pages = [("command_line", "aiodownload", "asynchronous downloads without thinking about it", author, 1)]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"aiodownload {release}"

@@ -23,6 +23,8 @@ def main(folder: Path) -> None:
         sys.exit(f"the wheel lacks {sorted(wanted - held)}")
     if "py3-none-any" not in wheel.name or not any(name.endswith("licenses/LICENSE") for name in held):
         sys.exit(f"{wheel.name} is tagged wrongly or has no licence")
+    if not any(name.endswith("share/man/man1/aiodownload.1") for name in held):
+        sys.exit(f"{wheel.name} has no manual")
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
     if not {"LICENSE", "README.rst", "tox.ini", "tests/conftest.py"} <= names:

@@ -87,7 +87,8 @@ def status(code: int, body: bytes = b"", **headers: str) -> Script:
 
     async def script(request: Request, connection: Connection) -> bool:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        await connection.send(_head(code, {"Content-Length": str(len(body)), **fields}) + body)
+        sent = b"" if request.method == "HEAD" else body
+        await connection.send(_head(code, {"Content-Length": str(len(body)), **fields}) + sent)
         return True
 
     return script

@@ -178,3 +178,16 @@ def test_html(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     pages = {path.stem for path in DOCS.glob("*.rst")}
     assert pages <= {path.stem for path in (tmp_path / "html").glob("*.html")}
+
+
+def test_the_manual_names_every_option() -> None:
+    """What the wheel brings is of this version: ``sphinx-build -b man docs docs/man`` writes it."""
+    click = pytest.importorskip("click", reason="the extra cli is not installed")
+    from aiodownload.cli import command
+
+    manual = (DOCS / "man" / "aiodownload.1").read_text(encoding="utf-8").replace("\\-", "-")
+    for name, one in command.commands.items():
+        assert f".SS {name}" in manual
+        for option in one.params:
+            if isinstance(option, click.Option):
+                assert all(opt in manual for opt in option.opts), option.opts

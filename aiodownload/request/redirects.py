@@ -25,7 +25,7 @@ _RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte of the field that is no UTF-
 class Hop(NamedTuple):
     """One request on the way from the caller's URL to the file.
 
-    :param method: ``"GET"`` or ``"POST"``.
+    :param method: ``"GET"``, ``"HEAD"`` or ``"POST"``.
     :param url: absolute, without user, password and fragment.
     :param headers: the caller's headers as far as they may go here.
     :param body: the form data of a POST (bytes), else None.
@@ -98,7 +98,7 @@ def _next(hop: Hop, target: URL, status: int) -> Hop:
     if keeps_body and not same and not _upgrade(hop.url, target):
         raise RedirectError(f"form data is not sent on to another host: {redact(target)!r}", status)
     return Hop(
-        method=hop.method if keeps_body else "GET",
+        method=hop.method if keeps_body or hop.method == "HEAD" else "GET",
         url=target,
         headers=hop.headers if same else {},
         body=hop.body if keeps_body else None,

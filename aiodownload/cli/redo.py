@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .bundle import AioDownloadBundle
-from .errors import AioDownloadError
-from .redact import printable
-from .storage.paths import is_below
-from .storage.placement import is_place_of, safe_path
+from ..bundle import AioDownloadBundle
+from ..errors import AioDownloadError
+from ..redact import printable
+from ..storage.paths import is_below
+from ..storage.placement import is_place_of, safe_path
 
 if TYPE_CHECKING:
-    from .entries import Unfinished
-    from .journal import Journal
-    from .storage.strategy import DownloadStrategy
+    from ..entries import Unfinished
+    from ..journal import Journal
+    from ..storage.strategy import DownloadStrategy
 
 __all__ = ["Again", "remembered"]
 
