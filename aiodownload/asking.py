@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .permit import Permit
     from .transport import Transport
 
-__all__ = ["Asking", "NoAnswer", "condition", "first_hop"]
+__all__ = ["Asking", "NoAnswer", "basic_auth", "condition", "first_hop"]
 
 
 class NoAnswer(Exception):  # noqa: N818 (what it carries is the error)
@@ -87,14 +87,18 @@ def condition(bundle: AioDownloadBundle, url: URL) -> dict[str, str]:
     return terms
 
 
+def basic_auth(user: str, password: str) -> str:
+    """The Authorization field for a name and a password (RFC 7617), in UTF-8."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
 def first_hop(bundle: AioDownloadBundle, url: URL) -> Hop:
     """The request for ``url``, which is one of the URLs of ``bundle``, before any redirect."""
     own = not bundle.mirrors or url.origin() == bundle._parse().origin()
     headers = dict(bundle.headers) if own else {}
     if url.raw_user is not None or url.raw_password is not None:
         if not any(name.lower() == "authorization" for name in headers):
-            pair = f"{url.user or ''}:{url.password or ''}".encode()
-            headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+            headers["Authorization"] = basic_auth(url.user or "", url.password or "")
         url = url.with_user(None)
     body = bundle._form()
     method = "POST" if body is not None else "HEAD" if bundle._only_head else "GET"

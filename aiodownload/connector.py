@@ -52,17 +52,20 @@ def public_socket(addr_info: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def own_connector(timeout: float, *, public_only: bool, **settings: Any) -> aiohttp.TCPConnector:
+def own_connector(
+    timeout: float, *, public_only: bool, family: socket.AddressFamily = socket.AF_UNSPEC, **settings: Any
+) -> aiohttp.TCPConnector:
     """Return the connector of a session of ours.
 
     :param timeout: seconds that looking up a name may take.
     :param public_only: connect to public addresses only.
+    :param family: addresses of this kind only, where a name has to be looked up.
     :param settings: more of :class:`aiohttp.TCPConnector`.
     """
     return _Connector(
         **settings,
         limit=0,  # the schedule is the only limiter; aiohttp's limit of 100 would be a second, hidden queue
-        resolver=_BoundedResolver(timeout),
+        resolver=_BoundedResolver(timeout, family),
         socket_factory=public_socket if public_only else None,
     )
 
@@ -117,14 +120,16 @@ class _BoundedResolver(AbstractResolver):
     own resolver is made with the first name to look up: its DNS library starts a thread.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, family: socket.AddressFamily = socket.AF_UNSPEC) -> None:
         self._inner: AbstractResolver | None = None
+        self._family = family
         self._timeout = timeout
         self._failed: OrderedDict[tuple[str, int], tuple[float, tuple[Any, ...]]] = OrderedDict()
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
         if self._inner is None:
             self._inner = aiohttp.DefaultResolver()
+        family = self._family or family
         now = asyncio.get_running_loop().time()
         until, words = self._failed.get((host, family), (now, ()))
         if now < until:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import trustme
@@ -17,24 +19,31 @@ from servers import FaultServer, ok, ranged, redirect, stall, status
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 
+from click.testing import CliRunner
+
+from aiodownload.cli import command
+
 PASSWORD = "Basic " + base64.b64encode(b"me:secret").decode()
 
 
-def aiodownload(
-    *arguments: str | Path, cwd: Path | None = None, text: str | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command, with nothing of the user's own around it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIODOWNLOAD")}
-    return subprocess.run(
-        [sys.executable, "-m", "aiodownload", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=cwd,
-        input=text,
-        timeout=50,
-        env={**kept, "HOME": str(cwd or "/nonexistent"), "XDG_CONFIG_HOME": str(cwd or "/nonexistent"), **environment},
-    )
+class Done(NamedTuple):
+    """What came of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def aiodownload(*arguments: str | Path, cwd: Path | None = None, text: str | None = None, **environment: str) -> Done:
+    """Run the command in this process, with nothing of the user's own around it."""
+    where = str(cwd or "/nonexistent")
+    own = {name: None for name in os.environ if name.startswith("AIODOWNLOAD")}
+    runner = CliRunner(env={**own, "HOME": where, "XDG_CONFIG_HOME": where, **environment})
+    with contextlib.chdir(cwd or Path.cwd()):
+        result = runner.invoke(command, [str(one) for one in arguments], input=text, prog_name="aiodownload")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
 
 
 # Who asks
@@ -154,10 +163,15 @@ def test_proxy(server: FaultServer, tmp_path: Path, way: str) -> None:
 
 
 def test_ip_versions(server: FaultServer, tmp_path: Path) -> None:
-    """-4 and -6; a server that has no address of that kind is not reached."""
+    """-4 and -6 say what a name is looked up for; an address is what it is."""
     url = server.on("/f", ok(b"x"))
-    assert aiodownload("get", url, "-o", tmp_path, "-4").returncode == 0
-    assert aiodownload("get", url, "-o", tmp_path, "-6", "--max-attempts", "1").returncode == 1
+    for option in ("-4", "-6"):
+        assert aiodownload("get", url, "-o", tmp_path, option).returncode == 0
+    named = url.replace("127.0.0.1", "localhost")
+    assert aiodownload("get", named, "-o", tmp_path, "-4").returncode == 0
+    done = aiodownload("get", named, "-o", tmp_path, "-6", "--max-attempts", "1")
+    assert done.returncode == 1
+    assert "no connection to 'localhost'" in done.stderr or "has no address" in done.stderr
 
 
 def test_retry_takes_the_session_too(server: FaultServer, tmp_path: Path) -> None:
@@ -277,18 +291,18 @@ def test_completion(shell: str) -> None:
     done = aiodownload("completion", shell)
     assert done.returncode == 0, done.stderr
     assert "_AIODOWNLOAD_COMPLETE" in done.stdout
-    asked = aiodownload(
-        _AIODOWNLOAD_COMPLETE=f"{shell}_complete",
-        COMP_WORDS="aiodownload get --seg",
-        COMP_CWORD="2" if shell != "fish" else "--seg",
+    word = "--seg" if shell == "fish" else "2"
+    asking = {"_AIODOWNLOAD_COMPLETE": f"{shell}_complete", "COMP_WORDS": "aiodownload get --seg", "COMP_CWORD": word}
+    asked = subprocess.run(
+        [sys.executable, "-m", "aiodownload"], env={**os.environ, **asking}, capture_output=True, text=True, timeout=50
     )
     assert "--segments" in asked.stdout
 
 
-@pytest.mark.parametrize("command", ["get", "retry", "plan"])
-def test_help_fits_on_a_screen(command: str) -> None:
+@pytest.mark.parametrize("name", ["get", "retry", "plan"])
+def test_help_fits_on_a_screen(name: str) -> None:
     """--help shows what most need, in less than 50 lines of 80 columns; --help-all shows all, each option once."""
-    short, full = (aiodownload(command, option).stdout for option in ("--help", "--help-all"))
+    short, full = (aiodownload(name, option).stdout for option in ("--help", "--help-all"))
     assert len(short.splitlines()) < 50
     assert max(map(len, short.splitlines())) <= 80
     for option in ("--segments", "--low-speed", "--ca-file", "--token", "--column"):

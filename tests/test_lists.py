@@ -13,26 +13,25 @@ from servers import FaultServer, ok
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 
+from click.testing import CliRunner, Result
+
+from aiodownload.cli import command
+
 BODY = b"the bytes of the file"
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
-def get(
-    tmp_path: Path, content: str | bytes, name: str = "list.txt", *more: str, stdin: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run ``aiodownload get`` with a list, to the folder ``out``."""
+def get(tmp_path: Path, content: str | bytes, name: str = "list.txt", *more: str, stdin: bool = False) -> Result:
+    """Run ``aiodownload get`` with a list, in this process, to the folder ``out``."""
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(data)
     source = "-" if stdin else str(tmp_path / name)
     arguments = ["get", "-i", source, "-o", str(tmp_path / "out"), "--concurrent", "8", "--strategy", "backoff", *more]
-    return subprocess.run(
-        [sys.executable, "-m", "aiodownload", *arguments],
-        input=data.decode() if stdin else None,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=50,
-    )
+    runner = CliRunner(env={"HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent"})
+    done = runner.invoke(command, arguments, input=data if stdin else None, prog_name="aiodownload")
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
 
 
 def kept(tmp_path: Path) -> dict[str, bytes]:
@@ -67,7 +66,7 @@ def test_a_list_of_aria2(server: FaultServer, tmp_path: Path, url: str) -> None:
    {url}
 """
     done = get(tmp_path, listed)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert set(kept(tmp_path)) == {"a/first.bin", "b/file", "c/third.bin", f"127.0.0.1+{server.port}/file"}
     assert set(kept(tmp_path).values()) == {BODY}
     asked = [one.headers for one in server.requests if one.headers.get("x-asked")]
@@ -86,7 +85,7 @@ def test_tables(tmp_path: Path, url: str, name: str, delimiter: str) -> None:
     ]
     content = "\ufeff" + "\r\n".join(delimiter.join(row) for row in rows) + "\r\n"
     done = get(tmp_path, content, name)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "one.bin" in kept(tmp_path)
     assert len(kept(tmp_path)) == 2
 
@@ -102,7 +101,7 @@ def test_columns_of_other_names(tmp_path: Path, url: str) -> None:
         "--column",
         "path=name",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert kept(tmp_path) == {"x.bin": BODY}
 
 
@@ -114,7 +113,7 @@ def test_json_lines(tmp_path: Path, url: str) -> None:
         {"url": "http://127.0.0.1:9/none", "mirrors": [f"{url}?3"], "path": "c.bin", "checksum": SHA256},
     ]
     done = get(tmp_path, "\n".join(json.dumps(line) for line in lines) + "\n\n", "list.jsonl")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert {"a.bin", "c.bin"} < set(kept(tmp_path))
 
 
@@ -140,7 +139,7 @@ def test_metalink(server: FaultServer, tmp_path: Path, url: str, name: str) -> N
     """The strongest hash, the URLs by priority, no path outside of the folder."""
     content = METALINK.format(digest=SHA256, good=url, bad=server.url("/bad"))
     done = get(tmp_path, content, name, *(["--format", "metalink"] if name == "stdin" else []), stdin=name == "stdin")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert kept(tmp_path) == {"dir/example.bin": BODY}
     assert [one.path for one in server.requests] == ["/bad", "/file"]
     assert "file 2: the path '../escape' does not lie below the folder" in done.stderr
@@ -164,7 +163,7 @@ def test_metalink(server: FaultServer, tmp_path: Path, url: str, name: str) -> N
 def test_what_is_no_list(tmp_path: Path, name: str, content: str | bytes, says: str) -> None:
     """The run ends with a line that says what is wrong, and exit code 2."""
     done = get(tmp_path, content, name)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -205,7 +204,7 @@ def test_a_record_that_is_wrong_hurts_no_other(
     around = {"list.csv": "{}?{},,", "list.jsonl": '"{}?{}"', "list.txt": "{}?{}"}[name]
     content = f"{head}{around.format(url, 1)}\n{record.format(url=url)}\n{around.format(url, 2)}\n"
     done = get(tmp_path, content, name, "--json")
-    assert done.returncode == 1, done.stderr
+    assert done.exit_code == 1, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     (failed,) = [row for row in rows if not row["ok"]]
     assert says in failed["error"]
@@ -219,7 +218,7 @@ def test_a_record_that_is_wrong_hurts_no_other(
 def test_a_record_that_is_wrong_is_told_in_words(tmp_path: Path, url: str) -> None:
     """With its place, and nothing that could act on a terminal."""
     done = get(tmp_path, f'"{url}"\n"\\u001b[31m"\n{{"url": "{url}", "path": "../\\u001b[31m"}}\n', "list.jsonl")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "list.jsonl, line 3: the path '../\\x1b[31m' does not lie" in done.stderr
     assert "\x1b" not in done.stderr
 

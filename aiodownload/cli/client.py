@@ -15,6 +15,7 @@ from netrc import netrc as Netrc  # noqa: N812
 import aiohttp
 from yarl import URL
 
+from ..asking import basic_auth
 from ..bundle import checked_headers
 from ..connector import own_connector
 from ..errors import ConfigurationError
@@ -122,7 +123,7 @@ class Sessions:
             name, colon, password = self.user.partition(":")
             if not colon:
                 raise ConfigurationError("--user must be NAME:PASSWORD")
-            fields["Authorization"] = aiohttp.BasicAuth(name, password, "utf-8").encode()
+            fields["Authorization"] = basic_auth(name, password)
         elif self.token is not None:
             fields |= checked_headers({"Authorization": f"Bearer {self.token}"})
         return fields
@@ -159,7 +160,7 @@ class _Passwords:
         if "Authorization" not in request.headers:
             found = self._entries.authenticators(request.url.host or "")
             if found is not None:
-                request.headers["Authorization"] = aiohttp.BasicAuth(found[0], found[2] or "", "utf-8").encode()
+                request.headers["Authorization"] = basic_auth(found[0], found[2] or "")
         return await handler(request)
 
 

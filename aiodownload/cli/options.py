@@ -301,8 +301,8 @@ SESSION = (
     _seldom("--cert", type=FILE, metavar="FILE", help="Certificate of the client (PEM)."),
     _seldom("--key", type=FILE, metavar="FILE", help="Its key (PEM), if that is in a file of its own."),
     _seldom("--user-agent", metavar="TEXT", help="Another User-Agent than the library's own."),
-    _seldom("-4", "family", flag_value=4, type=int, help="IPv4 only."),
-    _seldom("-6", "family", flag_value=6, type=int, help="IPv6 only."),
+    _seldom("-4", "family", flag_value=4, type=int, help="Look names up for IPv4 only."),
+    _seldom("-6", "family", flag_value=6, type=int, help="Look names up for IPv6 only."),
 )
 
 _often, _seldom = _in("What is shown")
