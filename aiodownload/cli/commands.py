@@ -24,7 +24,7 @@ from ..request.strategy import Adaptive, BackOff, Lenient, Polite, RequestSettin
 from ..storage.strategy import DownloadStrategy
 from .client import Sessions
 from .config import default_path, defaults
-from .lists import FIELDS, ListError, read_lists
+from .lists import FIELDS, ListError, Records, count_records, read_lists
 from .options import HOW_TO_ASK, INPUT, KEEPING, SESSION, SHOWING, WHAT_TO_KEEP, Grouped, options, output
 from .outlet import Outlet, say
 from .plan import Planned, planned
@@ -91,7 +91,7 @@ def get(context: click.Context, /, urls: tuple[str, ...], home: Path, journal: s
     if given["skip_cached"] and given["content_disposition"] and journal is None:
         raise click.UsageError("--skip-cached with --content-disposition needs --journal FILE, which knows the names")
     shown = _Shown(given)
-    bundles = _listed(urls, given, shown.outlet)
+    bundles = _listed(urls, given, shown.outlet, counted=shown.progress)
     client = _client(given)
     keeping = _taken(given, WHAT_TO_KEEP, KEEPING)
     download = _made(given, DownloadStrategy, keeping, home=home, client=client, journal=journal)
@@ -279,8 +279,13 @@ def _request_strategy(name: str, given: dict[str, Any]) -> RequestStrategy:
     return kind(**settings) if attempts is None else kind(attempts, **settings)
 
 
-def _listed(urls: tuple[str, ...], given: dict[str, Any], outlet: Outlet) -> Iterator[AioDownloadBundle]:
-    """The URLs of the command line, then those of the files, a record at a time."""
+def _listed(
+    urls: tuple[str, ...], given: dict[str, Any], outlet: Outlet, *, counted: bool = False
+) -> Iterable[AioDownloadBundle]:
+    """The URLs of the command line, then those of the files, a record at a time.
+
+    :param counted: whether it is worth while to say how many there are.
+    """
     lists, form = given.pop("lists"), given.pop("form")
     columns = {}
     for text in given.pop("columns"):
@@ -295,7 +300,8 @@ def _listed(urls: tuple[str, ...], given: dict[str, Any], outlet: Outlet) -> Ite
         yield from map(AioDownloadBundle, urls)
         yield from read_lists(lists, form, columns, outlet.reject, say)
 
-    return read()
+    count = count_records(lists, form) if counted else None
+    return read() if count is None else Records(read(), len(urls) + count)
 
 
 # What is done.
@@ -311,6 +317,8 @@ def _fetch(bundles: Iterable[AioDownloadBundle], download: AioDownload, shown: _
         for bundle in getattr(interrupt, "settled", ()):
             outlet.add(bundle)
         outlet.report("interrupted: ")
+        if download.journal is not None:
+            say("run the same command again, and it goes on from here")
         return INTERRUPTED
     except (OSError, UnicodeError, ListError) as error:  # of an input file
         outlet.report()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ..bundle import AioDownloadBundle
 from ..errors import AioDownloadError, ConfigurationError, MissingExtraError
 
-__all__ = ["FIELDS", "FORMATS", "ListError", "Rejected", "read_lists"]
+__all__ = ["FIELDS", "FORMATS", "ListError", "Records", "Rejected", "count_records", "read_lists"]
 
 FIELDS = ("url", "path", "digest", "headers", "mirrors")
 """What a record may have; only the first is needed."""
@@ -42,6 +42,7 @@ _SUFFIXES = {
 }
 _METALINK = "{urn:ietf:params:xml:ns:metalink}"
 _STRONGEST = ("sha-512", "sha-384", "sha-256", "sha-224", "sha-1", "md5")  # IANA's names, RFC 5854 section 4.2.4
+_COUNTED = 1 << 28  # bytes of a list whose lines are counted in advance
 _LONGEST = 1 << 24  # characters of a line; a longer one is no list
 
 
@@ -104,17 +105,58 @@ def read_lists(
     :raises OSError: for a file that cannot be read.
     """
     for name in names:
-        chosen = _SUFFIXES.get(os.path.splitext(name)[1].lower(), "lines") if form == "auto" else form
         with ExitStack() as stack:
             file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
             shown = "standard input" if name == "-" else name
-            for record in _FORMATS[chosen](file, shown, columns, warn):
+            for record in _FORMATS[_kind(name, form)](file, shown, columns, warn):
                 try:
                     bundle = record.bundle()
                 except AioDownloadError as error:
                     reject(Rejected(record.place, record.url, str(error)))
                 else:
                     yield bundle
+
+
+class Records(Iterable[AioDownloadBundle]):
+    """Bundles that are read as they are asked for, of which there are about so many.
+
+    :param bundles: what is iterated, once.
+    :param count: how many (int).
+    """
+
+    def __init__(self, bundles: Iterator[AioDownloadBundle], count: int) -> None:
+        self._bundles = bundles
+        self._count = count
+
+    def __iter__(self) -> Iterator[AioDownloadBundle]:
+        return self._bundles
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def count_records(names: Iterable[str], form: str) -> int | None:
+    """How many records some lists have, as far as that is told by counting lines; None where it is not.
+
+    A field of a table that holds a line break makes it too many, by one.
+    """
+    total = 0
+    for name in names:
+        kind = _kind(name, form)
+        if kind == "metalink" or not os.path.isfile(name) or os.path.getsize(name) > _COUNTED:
+            return None
+        with open(name, "rb") as file:
+            total += sum(1 for line in file if line.strip() and not (kind == "lines" and _is_no_record(line)))
+        total -= kind in ("csv", "tsv")
+    return max(total, 0)
+
+
+def _is_no_record(line: bytes) -> bool:
+    return line.lstrip().startswith(b"#") or (line[:1].isspace() and b"=" in line and b"://" not in line.split(b"=")[0])
+
+
+def _kind(name: str, form: str) -> str:
+    return _SUFFIXES.get(os.path.splitext(name)[1].lower(), "lines") if form == "auto" else form
 
 
 # Fields.

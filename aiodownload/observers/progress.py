@@ -234,7 +234,7 @@ class _Rich:
             Text(_position(tally)),
             Text(_times(tally)),
         )
-        lines: list[RenderableType] = [head, Text(_middle(tally), overflow="ellipsis", no_wrap=True)]
+        lines: list[RenderableType] = [head, Text(_middle(tally))]
         if tally.ended is None:
             few = tally.total is not None and tally.total <= TRANSFERS
             oldest = tally.longest(TRANSFERS)
@@ -318,13 +318,13 @@ def _troubles(tally: Tally) -> list[str]:
 def _middle(tally: Tally) -> str:
     """What became of them, and how fast."""
     by_bytes, by_count = tally.rates()
-    parts = [f"{tally.done:,} done"]
+    parts = [bytes_text(tally.bytes), f"{bytes_text(by_bytes)}/s", f"{by_count:.3g} files/s", f"{tally.done:,} done"]
     if tally.cached:
         parts.append(f"{tally.cached:,} cached")
     parts += _troubles(tally)
     if tally.ended is None:
         parts.append(f"{len(tally.active):,} under way")
-    return " · ".join([*parts, bytes_text(tally.bytes), f"{bytes_text(by_bytes)}/s", f"{by_count:.3g} files/s"])
+    return " · ".join(parts)
 
 
 def _sentence(tally: Tally) -> str:
