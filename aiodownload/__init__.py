@@ -73,6 +73,7 @@ from .errors import (
 )
 from .events import (
     Attempted,
+    Cancelled,
     Event,
     HostPaused,
     Observer,
@@ -89,6 +90,7 @@ from .storage.strategy import DownloadStrategy
 
 if _TYPE_CHECKING:
     from .journal import Journal
+    from .observers.metrics import PrometheusObserver, TraceObserver
     from .observers.progress import Progress
 
 __all__ = [
@@ -100,6 +102,7 @@ __all__ = [
     "Attempted",
     "BackOff",
     "BodyError",
+    "Cancelled",
     "CodingError",
     "ConfigurationError",
     "ConnectError",
@@ -124,6 +127,7 @@ __all__ = [
     "PathError",
     "Polite",
     "Progress",
+    "PrometheusObserver",
     "ProtocolError",
     "Received",
     "Receiving",
@@ -143,6 +147,7 @@ __all__ = [
     "StrategyError",
     "TLSError",
     "TooLargeError",
+    "TraceObserver",
     "TransportError",
     "UsageError",
     "Verified",
@@ -161,7 +166,12 @@ for _name in __all__:
 del _name, _public, FunctionType
 
 
-_LATE = {"Journal": ".journal", "Progress": ".observers.progress"}
+_LATE = {
+    "Journal": ".journal",
+    "Progress": ".observers.progress",
+    "PrometheusObserver": ".observers.metrics",
+    "TraceObserver": ".observers.metrics",
+}
 
 
 def __getattr__(name: str) -> object:

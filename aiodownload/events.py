@@ -14,6 +14,7 @@ from .errors import AioDownloadError, ConfigurationError
 __all__ = [
     "EVENTS",
     "Attempted",
+    "Cancelled",
     "Event",
     "HostPaused",
     "Observer",
@@ -107,7 +108,16 @@ class Settled:
     bundle: AioDownloadBundle
 
 
-Event: TypeAlias = RunStarted | Attempted | Receiving | Received | RetryScheduled | HostPaused | Settled | RunFinished
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """``bundle`` gets no outcome: its call was left or interrupted, or has ended by an error."""
+
+    bundle: AioDownloadBundle
+
+
+Event: TypeAlias = (
+    RunStarted | Attempted | Receiving | Received | RetryScheduled | HostPaused | Settled | Cancelled | RunFinished
+)
 
 
 EVENTS: tuple[type[Event], ...] = get_args(Event)

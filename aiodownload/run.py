@@ -12,7 +12,7 @@ from .attempt import Again, Failed, Verdict, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
 from .errors import AioDownloadError, DeadlineError, StrategyError, UsageError
-from .events import Attempted, RetryScheduled, RunFinished, RunStarted, Settled
+from .events import Attempted, Cancelled, RetryScheduled, RunFinished, RunStarted, Settled
 from .exchange import Confirmed
 from .permit import Turn
 from .request.hosts import host_of
@@ -445,6 +445,8 @@ class Run:
         self._admission.settled(job)
         job.over = True
         self._forget(job)
+        if self.live.watchers.wants(Cancelled):
+            self.live.watchers.emit(Cancelled(job.bundle))
         self._look_for_end()
 
     # The whole.

@@ -27,8 +27,12 @@ python_use_unqualified_type_names = True
 # Everything of ours must be found.  What belongs to others is not linked, so that no other site is asked for its index.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(aiohttp|asyncio|collections|enum|multidict|os|pandas|pd|socket|tqdm|typing|yarl)\..*"),
+    (
+        "py:.*",
+        r"(aiohttp|asyncio|collections|enum|multidict|opentelemetry|os|pandas|pd|prometheus_client|socket|tqdm|typing|yarl)\..*",
+    ),
     ("py:.*", r"(URL|ClientSession|ClientResponse|CIMultiDict|Client|UrlMap|Unpack|RequestSettings|TracebackType)"),
+    ("py:.*", r"(CollectorRegistry|TracerProvider)"),
     ("py:class", r"aiodownload\.(download\.Results|observers\.progress\.Display)"),  # no names to type
     ("py:class", r"(any|bool|bytes|dict|float|int|iterable|list|mapping|object|optional|path-like|str|tuple)"),
     ("py:exc", r"(AssertionError|Exception|ImportError|KeyboardInterrupt|RuntimeError|ValueError)"),

@@ -42,6 +42,7 @@ NAMES = [
     "Attempted",
     "BackOff",
     "BodyError",
+    "Cancelled",
     "CodingError",
     "ConfigurationError",
     "ConnectError",
@@ -66,6 +67,7 @@ NAMES = [
     "PathError",
     "Polite",
     "Progress",
+    "PrometheusObserver",
     "ProtocolError",
     "Received",
     "Receiving",
@@ -85,6 +87,7 @@ NAMES = [
     "StrategyError",
     "TLSError",
     "TooLargeError",
+    "TraceObserver",
     "TransportError",
     "UsageError",
     "Verified",
@@ -128,7 +131,10 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
         "difflib",
         "tqdm",
         "pandas",
+        "prometheus_client",
+        "opentelemetry",
         "aiodownload.observers.progress",
+        "aiodownload.observers.metrics",
     }
     assert late.isdisjoint(loaded.split())
     assert with_journal == "True"

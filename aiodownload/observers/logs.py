@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+from ..bundle import AioDownloadBundle
 from ..events import Event, RetryScheduled, Settled
+from ..outcomes import record
 
 __all__ = ["LogObserver", "logger", "somebody_reads"]
 
@@ -22,8 +25,16 @@ def somebody_reads() -> bool:
     return False
 
 
+def _extra(bundle: AioDownloadBundle, **more: Any) -> dict[str, Any]:
+    """What a formatter that writes JSON can have besides the line: ``record.download``, a dict."""
+    return {"download": {**record(bundle), **more}}
+
+
 class LogObserver:
-    """Write an INFO line per settled bundle and per retry, a WARNING for a failure."""
+    """Write an INFO line per settled bundle and per retry, a WARNING for a failure.
+
+    The log records have an attribute ``download``: what became of the bundle so far, as a dict.
+    """
 
     event_types = (RetryScheduled, Settled)
 
@@ -32,8 +43,9 @@ class LogObserver:
         if isinstance(event, Settled):
             bundle = event.bundle
             if bundle.error is not None:
-                logger.warning("%s %s", bundle.status_msg, bundle.error)
+                logger.warning("%s %s", bundle.status_msg, bundle.error, extra=_extra(bundle))
             elif logger.isEnabledFor(logging.INFO):
-                logger.info("%s", bundle.status_msg)
+                logger.info("%s", bundle.status_msg, extra=_extra(bundle))
         elif isinstance(event, RetryScheduled) and logger.isEnabledFor(logging.INFO):
-            logger.info("%s retry in %.3g s: %s", event.bundle.status_msg, event.delay, event.error)
+            extra = _extra(event.bundle, delay=event.delay, error=str(event.error))
+            logger.info("%s retry in %.3g s: %s", event.bundle.status_msg, event.delay, event.error, extra=extra)

@@ -6,10 +6,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..bundle import AioDownloadBundle, Status
 from ..events import (
     Attempted,
+    Cancelled,
     Event,
     HostPaused,
     Received,
@@ -72,7 +74,8 @@ class Tally:
     :param clock: seconds that go on steadily.
 
     Attributes: ``total`` (bundles of all runs, or None if one of them does not tell), ``done``, ``cached``, ``failed``,
-    ``retries`` (tries that failed and are made again), ``bytes`` (that have come), ``active`` (dict of
+    ``cancelled``, ``retries``
+    (tries that failed and are made again), ``bytes`` (that have come), ``active`` (dict of
     :class:`Transfer`), ``waiting`` (bundles that wait for their next try), ``last_error`` (str or None).
     """
 
@@ -91,6 +94,17 @@ class Tally:
         self._expected = 0  # bytes of the bodies whose length is known, and of those that are settled
         self._sized = 0  # how many these are
         self._moments: deque[tuple[float, int, int]] = deque([(self.began, 0, 0)])
+        self._counters: dict[type[Event], Callable[[Any], None]] = {
+            RunStarted: self._started,
+            Attempted: self._attempted,
+            Receiving: self._receiving,
+            Received: self._received,
+            RetryScheduled: self._retried,
+            HostPaused: self._paused,
+            Settled: self._settled,
+            Cancelled: self._cancelled,
+            RunFinished: self._finished,
+        }
 
     @property
     def settled(self) -> int:
@@ -104,57 +118,46 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        if isinstance(event, Received):
-            self._received(event)
-        elif isinstance(event, Attempted):
-            self._attempted(event.bundle)
-        elif isinstance(event, Receiving):
-            self._receiving(event)
-        elif isinstance(event, RetryScheduled):
-            self.retries += 1
-            self.waiting += 1
-            self._leave(event.bundle)
-            self._retrying.add(id(event.bundle))
-        elif isinstance(event, Settled):
-            self._settled(event.bundle)
-        elif isinstance(event, HostPaused):
-            self._pauses.pop(event.host, None)
-            self._pauses[event.host] = Pause(
-                printable(event.host), self._clock() + event.seconds, printable(event.reason)
-            )
-            if len(self._pauses) > PAUSES:
-                self._pauses.popitem(last=False)
-        elif isinstance(event, RunStarted):
-            self._started(event.total)
-        elif isinstance(event, RunFinished):
-            self._finished()
+        self._counters[type(event)](event)
 
-    def _started(self, total: int | None) -> None:
+    def _started(self, event: RunStarted) -> None:
         now = self._clock()
         if not self.runs and not self.settled:
             self.began = now
             self._moments = deque([(now, 0, 0)])
         self.runs += 1
         self.ended = None
-        self.total = None if self.total is None or total is None else self.total + total
+        self.total = None if self.total is None or event.total is None else self.total + event.total
 
-    def _finished(self) -> None:
+    def _finished(self, _: RunFinished) -> None:
         self.runs -= 1
         if not self.runs:
             self.ended = self._clock()
-            self.active.clear()
-            self._retrying.clear()
-            self.waiting = 0
             if self.total is None:  # now it is known, whoever comes next
                 self.total = self.settled
 
-    def _attempted(self, bundle: AioDownloadBundle) -> None:
-        key = id(bundle)
-        if key in self._retrying:
-            self._retrying.discard(key)
+    def _attempted(self, event: Attempted) -> None:
+        self._wait_no_more(event.bundle)
+        if id(event.bundle) not in self.active:
+            self.active[id(event.bundle)] = Transfer(event.bundle, self._clock())
+
+    def _retried(self, event: RetryScheduled) -> None:
+        self.retries += 1
+        self.waiting += 1
+        self._leave(event.bundle)
+        self._retrying.add(id(event.bundle))
+
+    def _wait_no_more(self, bundle: AioDownloadBundle) -> None:
+        if id(bundle) in self._retrying:
+            self._retrying.discard(id(bundle))
             self.waiting -= 1
-        if key not in self.active:
-            self.active[key] = Transfer(bundle, self._clock())
+
+    def _paused(self, event: HostPaused) -> None:
+        self._pauses.pop(event.host, None)
+        until = self._clock() + event.seconds
+        self._pauses[event.host] = Pause(printable(event.host), until, printable(event.reason))
+        if len(self._pauses) > PAUSES:
+            self._pauses.popitem(last=False)
 
     def _receiving(self, event: Receiving) -> None:
         transfer = self.active.get(id(event.bundle))
@@ -183,11 +186,10 @@ class Tally:
             self._sized -= 1
         return transfer
 
-    def _settled(self, bundle: AioDownloadBundle) -> None:
+    def _settled(self, event: Settled) -> None:
+        bundle = event.bundle
         transfer = self._leave(bundle)
-        if id(bundle) in self._retrying:
-            self._retrying.discard(id(bundle))
-            self.waiting -= 1
+        self._wait_no_more(bundle)
         if bundle.status is Status.DONE:
             self.done += 1
         elif bundle.status is Status.CACHED:
@@ -199,6 +201,11 @@ class Tally:
         self._expected += transfer.counted if transfer is not None else 0
         self._sized += 1
         self._note()
+
+    def _cancelled(self, event: Cancelled) -> None:
+        self.cancelled += 1
+        self._leave(event.bundle)
+        self._wait_no_more(event.bundle)
 
     def _note(self) -> None:
         now = self._clock()
