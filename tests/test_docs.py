@@ -68,7 +68,7 @@ def example_org(server: FaultServer) -> FaultServer:
 
 
 @pytest.mark.skipif(os.sep != "/", reason="the documents show POSIX paths")
-@pytest.mark.parametrize("name", ["README.rst", "docs/guide.rst", "docs/paths.rst"])
+@pytest.mark.parametrize("name", ["README.rst", "docs/tutorial.rst", "docs/guide.rst", "docs/paths.rst"])
 def test_sessions(
     name: str,
     example_org: FaultServer,
