@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import FaultServer, Request, Script, each_path, ok, status
 from yarl import URL
 
 import aiodownload
 from aiodownload.storage.paths import url_to_path
+from aiodownload.testing import FaultServer, Request, Script, each_path, ok, status
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

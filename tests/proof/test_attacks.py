@@ -29,20 +29,6 @@ import aiohttp
 import pytest
 import trustme
 from conftest import Quick
-from servers import (
-    Connection,
-    FaultServer,
-    Request,
-    Script,
-    chunked,
-    cut,
-    ok,
-    ranged,
-    raw,
-    redirect,
-    status,
-    until_close,
-)
 
 import aiodownload
 from aiodownload import (
@@ -61,6 +47,20 @@ from aiodownload import (
     TLSError,
     TooLargeError,
     TransportError,
+)
+from aiodownload.testing import (
+    Connection,
+    FaultServer,
+    Request,
+    Script,
+    chunked,
+    cut,
+    ok,
+    ranged,
+    raw,
+    redirect,
+    status,
+    until_close,
 )
 
 SECRET = "hunter2"
