@@ -1,4 +1,4 @@
-"""For tests of programs that use aiodownload: a server that misbehaves as it is told."""
+"""For tests of programs that use aiodownload: a server that misbehaves as it is told, and checks of strategies."""
 
 from .answers import (
     chunked,
@@ -17,13 +17,21 @@ from .answers import (
     until_close,
     wrong_length,
 )
+from .asking import check_request_strategy
+from .keeping import check_download_strategy
+from .rules import ConformanceError, Finding, Rule
 from .server import Connection, FaultServer, Request, Script
 
 __all__ = [
+    "ConformanceError",
     "Connection",
     "FaultServer",
+    "Finding",
     "Request",
+    "Rule",
     "Script",
+    "check_download_strategy",
+    "check_request_strategy",
     "chunked",
     "cut",
     "drop",
