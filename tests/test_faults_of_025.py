@@ -780,7 +780,7 @@ def test_b28_one_wheel_for_every_python_3(project: dict[str, Any]) -> None:
     assert project["build-system"]["build-backend"] == "hatchling.build"
     assert project["project"]["requires-python"] == ">=3.11"
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel == {"only-include": ["aiodownload", "_aiodownload_pytestplugin.py"]}
+    assert wheel["only-include"] == ["aiodownload", "_aiodownload_pytestplugin.py"]
     assert (PROJECT / "aiodownload" / "py.typed").exists()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -104,6 +106,13 @@ def test_it_changes_nothing_else() -> None:
     """The plugin has a fixture, and no hook."""
     public = [name for name in vars(_aiodownload_pytestplugin) if name.startswith(("pytest_", "aiodownload"))]
     assert public == ["aiodownload_server"]
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    """The test that docs/testing.rst shows passes as it stands there."""
+    text = (ROOT / "docs" / "testing.rst").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    assert "1 passed" in run_pytest(tmp_path, textwrap.dedent(block))
 
 
 def test_pytest_may_start_after_the_import() -> None:
