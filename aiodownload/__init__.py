@@ -9,6 +9,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 
 =================  ====================================================================
 ``__main__, cli``  the command line (extra ``cli``); ``demo``: a server full of trouble
+``testing/``       FOR TESTS of programs that use this: a server that misbehaves, and checks of strategies
 ``api``            one() each() swarm(), for code that is no coroutine
 ``call, feed``     one such call: the only place that starts a loop or a thread for one
 ``download``       AioDownload: settings, and the calls that may be awaited
@@ -28,6 +29,8 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``journal``        what became of every URL, in SQLite; ``entries``: what it takes in and tells
 ``events, bundle, errors, checksums, checks, dates, redact``  the words that all of them use
 =================  ====================================================================
+
+PYTEST_DONT_REWRITE: there is a pytest plugin, so pytest would otherwise warn whoever imports this before it.
 """
 
 from types import FunctionType

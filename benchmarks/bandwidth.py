@@ -14,11 +14,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from servers import Connection, FaultServer, Request, Script  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 import aiodownload  # noqa: E402
+from aiodownload.testing import Connection, FaultServer, Request, Script  # noqa: E402
 
 
 def body(size: int) -> Script:

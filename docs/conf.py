@@ -27,10 +27,8 @@ python_use_unqualified_type_names = True
 # Everything of ours must be found.  What belongs to others is not linked, so that no other site is asked for its index.
 nitpicky = True
 nitpick_ignore_regex = [
-    (
-        "py:.*",
-        r"(aiohttp|asyncio|collections|enum|multidict|opentelemetry|os|pandas|pd|prometheus_client|socket|tqdm|typing|yarl)\..*",
-    ),
+    ("py:.*", r"(aiohttp|asyncio|collections|enum|multidict|opentelemetry|os|pandas|pd|prometheus_client)\..*"),
+    ("py:.*", r"(socket|ssl|threading|time|tqdm|typing|yarl)\..*"),
     ("py:.*", r"(URL|ClientSession|ClientResponse|CIMultiDict|Client|UrlMap|Unpack|RequestSettings|TracebackType)"),
     ("py:.*", r"(CollectorRegistry|TracerProvider)"),
     ("py:class", r"aiodownload\.(download\.Results|observers\.progress\.Display)"),  # no names to type

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 import trustme
 from blockbuster import BlockBuster, blockbuster_ctx
-from servers import FaultServer
 
 from aiodownload import AioDownload, AioDownloadBundle, BackOff, DownloadStrategy, Lenient, RequestStrategy
+from aiodownload.testing import FaultServer
 
 
 class Quick(Lenient):
@@ -108,7 +108,7 @@ def mocked_response_class() -> type[aiohttp.ClientResponse]:
 @pytest.fixture(autouse=True)
 def blockbuster() -> Iterator[BlockBuster | None]:
     """Blocking calls on an event loop raise; a disk call of aiodownload on the loop would fail the test."""
-    with blockbuster_ctx("aiodownload") as guard:
+    with blockbuster_ctx("aiodownload", excluded_modules=["aiodownload.testing"]) as guard:
         # A strategy that is made in a coroutine looks up the current folder, which no disk is asked for.
         for name in ("os.getcwd", "os.path.abspath"):
             if name in guard.functions:

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import aiodownload
+from aiodownload.testing import check_request_strategy
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,6 +45,7 @@ def main() -> None:
                 sys.exit(f"the error does not say how to install it: {error}")
         else:
             sys.exit("robots.txt cannot be read without the extra, and nobody says so")
+    check_request_strategy(aiodownload.Lenient)  # needs no test framework either
     server.shutdown()
     server.server_close()
     told = subprocess.run([sys.executable, "-m", "aiodownload", "demo"], capture_output=True, text=True)

@@ -18,16 +18,22 @@ def main(folder: Path) -> None:
     (wheel,) = folder.glob("*.whl")
     (archive,) = folder.glob("*.tar.gz")
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "aiodownload").rglob("*.py")} | {"aiodownload/py.typed"}
+    wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "aiodownload").rglob("*.py")} | {
+        "aiodownload/py.typed",
+        "_aiodownload_pytestplugin.py",
+    }
     if not wanted <= held:
         sys.exit(f"the wheel lacks {sorted(wanted - held)}")
     if "py3-none-any" not in wheel.name or not any(name.endswith("licenses/LICENSE") for name in held):
         sys.exit(f"{wheel.name} is tagged wrongly or has no licence")
     if not any(name.endswith("share/man/man1/aiodownload.1") for name in held):
         sys.exit(f"{wheel.name} has no manual")
+    (points,) = (name for name in held if name.endswith("entry_points.txt"))
+    if "[pytest11]\naiodownload = _aiodownload_pytestplugin" not in zipfile.ZipFile(wheel).read(points).decode():
+        sys.exit("the wheel does not tell pytest of its plugin")
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
-    if not {"LICENSE", "README.rst", "tox.ini", "tests/conftest.py"} <= names:
+    if not {"LICENSE", "README.rst", "tox.ini", "tests/conftest.py", "_aiodownload_pytestplugin.py"} <= names:
         sys.exit("the source archive is not complete")
     with tempfile.TemporaryDirectory() as place:
         venv.create(place, with_pip=True)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import FaultServer, each_path, ok, status
 
 import aiodownload
 from aiodownload import AioDownload, Status
 from aiodownload.seen import Seen, SpillError
+from aiodownload.testing import FaultServer, each_path, ok, status
 
 Make = Callable[..., AioDownload]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from servers import FaultServer, Request, Script, each_path, ok
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, PathError, Status
 from aiodownload.storage.home import Home
+from aiodownload.testing import FaultServer, Request, Script, each_path, ok
 
 Make = Callable[..., AioDownload]
 Files = Callable[[], dict[str, bytes]]

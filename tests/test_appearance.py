@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Quick
-from servers import FaultServer, each_path, ok, ranged, redirect, status
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, ConfigurationError, DownloadStrategy, Status
+from aiodownload.testing import FaultServer, each_path, ok, ranged, redirect, status
 
 Files = Callable[[], dict[str, bytes]]
 

@@ -11,7 +11,6 @@ from typing import Any
 import cloudpickle
 import pytest
 from multidict import CIMultiDict
-from servers import FaultServer, cut, drop, ok, redirect, status
 from yarl import URL
 
 import aiodownload
@@ -25,6 +24,7 @@ from aiodownload import (
     StatusError,
     Verified,
 )
+from aiodownload.testing import FaultServer, cut, drop, ok, redirect, status
 
 NAME, SECRET = "joe-user", "pass-secret"
 

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from servers import FaultServer, ok, redirect, stall, status
+
+from aiodownload.testing import FaultServer, ok, redirect, stall, status
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 

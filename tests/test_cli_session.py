@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-from servers import FaultServer, ok, ranged, redirect, stall, status
+
+from aiodownload.testing import FaultServer, ok, ranged, redirect, stall, status
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 from conftest import Quick
-from servers import Connection, FaultServer, Request, Script, ok
 
 import aiodownload
 from aiodownload import AioDownload
 from aiodownload.seen import Seen
 from aiodownload.storage.disk import Disk
+from aiodownload.testing import Connection, FaultServer, Request, Script, ok
 
 MIB = 1 << 20
 FILES = 600

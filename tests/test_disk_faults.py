@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from conftest import Quick
-from servers import FaultServer, ok, ranged
 
 import aiodownload
 from aiodownload import AioDownload, DiskError, DownloadStrategy, RequestStrategy
+from aiodownload.testing import FaultServer, ok, ranged
 
 BODY = shake_128(b"faulty").digest(3 << 20)
 OLD = b"the old whole file"

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import FaultServer, Request, Script, each_path, ok, status
 from yarl import URL
 
 import aiodownload
+from aiodownload import testing
 from aiodownload.storage.paths import url_to_path
+from aiodownload.testing import FaultServer, Request, Script, each_path, ok, status
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -68,7 +69,9 @@ def example_org(server: FaultServer) -> FaultServer:
 
 
 @pytest.mark.skipif(os.sep != "/", reason="the documents show POSIX paths")
-@pytest.mark.parametrize("name", ["README.rst", "docs/tutorial.rst", "docs/guide.rst", "docs/paths.rst"])
+@pytest.mark.parametrize(
+    "name", ["README.rst", "docs/tutorial.rst", "docs/guide.rst", "docs/testing.rst", "docs/paths.rst"]
+)
 def test_sessions(
     name: str,
     example_org: FaultServer,
@@ -110,8 +113,11 @@ def test_table_of_paths_is_read() -> None:
 def test_reference_is_complete() -> None:
     """Every public name has its place in the reference, once."""
     text = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("api.rst", "errors.rst"))
-    described = re.findall(r"^\.\. (?:auto(?:class|function|exception)|py:data):: (\w+)", text, re.MULTILINE)
-    assert sorted(described) == sorted(aiodownload.__all__)
+    own, _, rest = text.partition(".. module:: aiodownload.testing\n")
+    for_tests, _, errors = rest.partition("======\nErrors\n======\n")
+    for part, module in ((own + errors, aiodownload), (for_tests, testing)):
+        described = re.findall(r"^\.\. (?:auto(?:class|function|exception)|py:data):: (\w+)", part, re.MULTILINE)
+        assert sorted(described) == sorted(module.__all__)
 
 
 def test_floor_plan() -> None:

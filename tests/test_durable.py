@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from conftest import Quick
-from servers import FaultServer, ok, ranged, until_close
 
 import aiodownload
 from aiodownload import AioDownload, BodyError, DownloadStrategy, RequestStrategy, Status, Verified
+from aiodownload.testing import FaultServer, ok, ranged, until_close
 
 BODY = shake_128(b"durable").digest(3 << 20)
 OLD = b"the old whole file"

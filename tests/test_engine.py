@@ -21,7 +21,6 @@ import brotli
 import pytest
 import trustme
 from conftest import Quick
-from servers import Connection, FaultServer, Request, Script, chunked, cut, drop, each_path, ok, redirect, stall, status
 
 import aiodownload
 from aiodownload import (
@@ -50,6 +49,20 @@ from aiodownload import (
     TooLargeError,
     UsageError,
     Verified,
+)
+from aiodownload.testing import (
+    Connection,
+    FaultServer,
+    Request,
+    Script,
+    chunked,
+    cut,
+    drop,
+    each_path,
+    ok,
+    redirect,
+    stall,
+    status,
 )
 
 Make = Callable[..., AioDownload]

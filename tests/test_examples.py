@@ -10,9 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from servers import FaultServer, ok
 
 import aiodownload
+from aiodownload.testing import FaultServer, ok
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 REPORT = b"day,visitors\nmonday,12\ntuesday,15\n"

@@ -18,7 +18,6 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Quick
-from servers import FaultServer, Request, Script, cut, drop, each_path, ok, raw, reset, slow, stall, status
 from yarl import URL
 
 import aiodownload
@@ -36,6 +35,7 @@ from aiodownload import (
     Verified,
 )
 from aiodownload.storage import folder, part
+from aiodownload.testing import FaultServer, Request, Script, cut, drop, each_path, ok, raw, reset, slow, stall, status
 
 Make = Callable[..., AioDownload]
 Files = Callable[[], dict[str, bytes]]
@@ -776,11 +776,11 @@ def test_b28_the_readme_is_there(project: dict[str, Any]) -> None:
 
 
 def test_b28_one_wheel_for_every_python_3(project: dict[str, Any]) -> None:
-    """The wheel is pure, for any Python 3: no tag of a single version, no code outside the package."""
+    """The wheel is pure, for any Python 3: no tag of a single version, no code but ours and the pytest plugin."""
     assert project["build-system"]["build-backend"] == "hatchling.build"
     assert project["project"]["requires-python"] == ">=3.11"
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel == {"packages": ["aiodownload"]}
+    assert wheel["only-include"] == ["aiodownload", "_aiodownload_pytestplugin.py"]
     assert (PROJECT / "aiodownload" / "py.typed").exists()
 
 

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 from conftest import Quick
-from servers import FaultServer, Request, Script, each_path, ok, ranged, stall, status, until_close
 
 import aiodownload
 from aiodownload import (
@@ -34,6 +33,7 @@ from aiodownload import (
     StrategyError,
     Verified,
 )
+from aiodownload.testing import FaultServer, Request, Script, each_path, ok, ranged, stall, status, until_close
 
 Make = Callable[..., AioDownload]
 

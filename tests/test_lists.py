@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import FaultServer, ok
+
+from aiodownload.testing import FaultServer, ok
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 

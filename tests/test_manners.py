@@ -20,21 +20,6 @@ import pytest
 from conftest import Quick
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import (
-    Connection,
-    FaultServer,
-    Request,
-    Script,
-    chunked,
-    cut,
-    drop,
-    ok,
-    ranged,
-    redirect,
-    slow,
-    stall,
-    status,
-)
 
 import aiodownload
 from aiodownload import (
@@ -58,6 +43,21 @@ from aiodownload import (
     StatusError,
 )
 from aiodownload.request.robots import Robots
+from aiodownload.testing import (
+    Connection,
+    FaultServer,
+    Request,
+    Script,
+    chunked,
+    cut,
+    drop,
+    ok,
+    ranged,
+    redirect,
+    slow,
+    stall,
+    status,
+)
 
 Make = Callable[..., AioDownload]
 MIB = 1 << 20
@@ -309,7 +309,7 @@ def test_the_deadline_bounds_all_tries(server: FaultServer, quick: Make) -> None
     bundle = aiodownload.one(server.url("/f"), quick(Patient(1000, timeout=5, deadline=0.7)))
     assert time.monotonic() - began < 3
     assert isinstance(bundle.error, DeadlineError)
-    assert str(bundle.error) == "not done within the deadline of 0.7 s; the last try: status 500 Status"
+    assert str(bundle.error) == "not done within the deadline of 0.7 s; the last try: status 500 Internal Server Error"
     assert 2 <= bundle.attempts <= 4
     assert bundle.status is Status.FAILED
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 from conftest import Quick
-from servers import Connection, FaultServer, Request, Script, chunked, cut, ok, raw, redirect, status
 
 import aiodownload
 from aiodownload import (
@@ -31,6 +30,7 @@ from aiodownload import (
     DownloadStrategy,
     StatusError,
 )
+from aiodownload.testing import Connection, FaultServer, Request, Script, chunked, cut, ok, raw, redirect, status
 
 SMALL = shake_128(b"small").digest(256 << 10)
 LARGE = shake_128(b"large").digest((2 << 20) + (512 << 10))  # three trips to the disk

@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
-from servers import FaultServer, cut, ok, stall, status
 
 import aiodownload
 from aiodownload import PrometheusObserver, TraceObserver
+from aiodownload.testing import FaultServer, cut, ok, stall, status
 
 
 def test_prometheus(server: FaultServer, quick: Any) -> None:

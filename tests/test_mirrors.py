@@ -12,7 +12,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 from conftest import Quick
-from servers import FaultServer, Request, Script, cut, drop, each_path, ok, ranged, reset, stall, status
 
 import aiodownload
 from aiodownload import (
@@ -33,6 +32,7 @@ from aiodownload import (
     Verified,
 )
 from aiodownload.storage.part import Part, PartError
+from aiodownload.testing import FaultServer, Request, Script, cut, drop, each_path, ok, ranged, reset, stall, status
 
 MIB = 1 << 20
 BODY = shake_128(b"mirrored").digest(3 * MIB)

@@ -28,7 +28,6 @@ import aiohttp
 import pytest
 import trustme
 from blockbuster import BlockBuster
-from servers import Connection, FaultServer, Request, Script, each_path, ok, redirect, stall, status
 from yarl import URL
 
 import aiodownload
@@ -36,6 +35,7 @@ from aiodownload import AioDownload, AioDownloadBundle, RequestStrategy, Status
 from aiodownload.feed import Feed
 from aiodownload.run import Run
 from aiodownload.seen import Record, Seen
+from aiodownload.testing import Connection, FaultServer, Request, Script, each_path, ok, redirect, stall, status
 
 Make = Callable[..., AioDownload]
 Files = Callable[[], dict[str, bytes]]

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from conftest import Quick
-from servers import FaultServer, cut, ok, ranged, status
 
 import aiodownload
 from aiodownload import (
@@ -36,6 +35,7 @@ from aiodownload import (
 from aiodownload.errors import StatusError
 from aiodownload.observers.progress import bytes_text, time_text
 from aiodownload.observers.tally import Tally
+from aiodownload.testing import FaultServer, cut, ok, ranged, status
 
 MIB = 1 << 20
 

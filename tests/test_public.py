@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from servers import FaultServer, ok
 
 import aiodownload
 from aiodownload import (
@@ -30,6 +29,7 @@ from aiodownload import (
     UsageError,
     errors,
 )
+from aiodownload.testing import FaultServer, ok
 
 URL = "http://127.0.0.1:9/x"
 
@@ -125,6 +125,7 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
         "aiodownload.journal",
         "aiodownload.cli",
         "aiodownload.demo",
+        "aiodownload.testing",
         "click",
         "rich",
         "protego",

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientResponse
 from conftest import Quick
-from servers import Connection, FaultServer, Request, Script, ok, ranged, redirect, status
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, DiskError, DownloadStrategy, RequestStrategy, Verified
 from aiodownload.storage import kept
+from aiodownload.testing import Connection, FaultServer, Request, Script, ok, ranged, redirect, status
 
 MIB = 1 << 20
 BODY = shake_128(b"body").digest(4 * MIB)

@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Quick
-from servers import FaultServer, ok, redirect, slow, status
 
 import aiodownload
 from aiodownload import (
@@ -27,6 +26,7 @@ from aiodownload import (
     UsageError,
 )
 from aiodownload.call import Call
+from aiodownload.testing import FaultServer, ok, redirect, slow, status
 
 Make = Callable[..., AioDownload]
 

@@ -17,7 +17,6 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Quick
-from servers import FaultServer, Request, Script, cut, drop, each_path, ok, ranged, redirect, status
 
 import aiodownload
 from aiodownload import (
@@ -36,6 +35,7 @@ from aiodownload import segments as engine
 from aiodownload.request.redirects import Hop
 from aiodownload.storage import content, delivery, kept, partial
 from aiodownload.storage.record import identity, parse
+from aiodownload.testing import FaultServer, Request, Script, cut, drop, each_path, ok, ranged, redirect, status
 from aiodownload.transport import Transport
 
 MIB = 1 << 20

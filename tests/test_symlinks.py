@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Quick
-from servers import FaultServer, Request, ok, ranged
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, DiskError, DownloadStrategy, PathError, RequestStrategy, Status
 from aiodownload.storage.folder import Folder
+from aiodownload.testing import FaultServer, Request, ok, ranged
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
 

@@ -18,7 +18,6 @@ import aiohttp
 import pytest
 import trustme
 from conftest import Quick
-from servers import Connection, FaultServer, Request, Script, chunked, cut, drop, ok, raw, reset, slow, stall
 
 import aiodownload
 from aiodownload import (
@@ -35,6 +34,20 @@ from aiodownload import (
     Status,
     TLSError,
     TransportError,
+)
+from aiodownload.testing import (
+    Connection,
+    FaultServer,
+    Request,
+    Script,
+    chunked,
+    cut,
+    drop,
+    ok,
+    raw,
+    reset,
+    slow,
+    stall,
 )
 
 Make = Callable[..., AioDownload]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from conftest import Quick
-from servers import FaultServer, ok, ranged, status
 
 import aiodownload
 from aiodownload import (
@@ -23,6 +22,7 @@ from aiodownload import (
     Status,
     Verified,
 )
+from aiodownload.testing import FaultServer, ok, ranged, status
 
 Make = Callable[..., AioDownload]
 MIB = 1 << 20

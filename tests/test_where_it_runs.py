@@ -26,7 +26,6 @@ import cloudpickle
 import pytest
 from blockbuster import BlockBuster
 from conftest import Quick
-from servers import FaultServer, chunked, cut, drop, ok, raw, redirect, slow, stall, status
 
 import aiodownload
 from aiodownload import (
@@ -39,6 +38,7 @@ from aiodownload import (
     RequestStrategy,
     UsageError,
 )
+from aiodownload.testing import FaultServer, chunked, cut, drop, ok, raw, redirect, slow, stall, status
 
 Make = Callable[..., AioDownload]
 Files = Callable[[], dict[str, bytes]]

@@ -19,7 +19,8 @@ from hashlib import shake_128
 from pathlib import Path
 
 import pytest
-from servers import Connection, FaultServer, Request, Script, each_path, ranged
+
+from aiodownload.testing import Connection, FaultServer, Request, Script, each_path, ranged
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 

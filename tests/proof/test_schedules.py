@@ -17,10 +17,10 @@ import pytest
 from conftest import Quick
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from servers import FaultServer, Script, chunked, cut, drop, ok, ranged, raw, reset, stall, status
 
 import aiodownload
 from aiodownload import AioDownload, DownloadStrategy
+from aiodownload.testing import FaultServer, Script, chunked, cut, drop, ok, ranged, raw, reset, stall, status
 
 SIZES = [0, 1, 100, 5000, 70_000, 200_000, (1 << 20) + 1, 3 << 20]
 ETAGS = ['"a"', 'W/"a"', None]

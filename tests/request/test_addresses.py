@@ -13,12 +13,12 @@ import pytest
 from conftest import Quick
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import FaultServer, ok, redirect
 
 import aiodownload
 from aiodownload import AddressError, AioDownload, ConfigurationError, RequestStrategy, TransportError
 from aiodownload.connector import _BoundedResolver
 from aiodownload.request.addresses import is_public
+from aiodownload.testing import FaultServer, ok, redirect
 
 NOT_PUBLIC = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.0.1",

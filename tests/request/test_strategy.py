@@ -11,7 +11,6 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from servers import FaultServer, status
 
 import aiodownload
 from aiodownload import (
@@ -33,6 +32,7 @@ from aiodownload import (
     TLSError,
     TooLargeError,
 )
+from aiodownload.testing import FaultServer, status
 
 STRATEGIES = [RequestStrategy, Lenient, BackOff]
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})

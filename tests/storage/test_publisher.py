@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from servers import FaultServer, ok
 
 import aiodownload
 from aiodownload import DiskError
@@ -29,6 +28,7 @@ from aiodownload.storage.owner import me
 from aiodownload.storage.part import READY, REPLY, REQUEST, PartError
 from aiodownload.storage.partial import PartialFile
 from aiodownload.storage.publisher import Publisher, PublisherError
+from aiodownload.testing import FaultServer, ok
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the process for small files needs POSIX")
 
