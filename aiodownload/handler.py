@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import SocketTimeoutError
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
 
 __all__ = ["HEAD_TIMEOUTS", "HeadTimeoutError", "WatchedHandler"]
 
@@ -31,9 +32,12 @@ class WatchedHandler(ResponseHandler):
         self._asked_at: float | None = None  # since when, while the head of an answer is to come
         self._sent = False  # whether the whole request was
         self._look_out: asyncio.TimerHandle | None = None
+        self._params: dict[str, Any] = {}
+        self._begun = b""  # what has come while the head of an answer is to come
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be sent."""
+        self._params, self._begun = params, b""
         self._asked_at = self._loop.time()
         self._sent = False
         super().set_response_params(**params)
@@ -46,11 +50,53 @@ class WatchedHandler(ResponseHandler):
             self._asked_at = self._loop.time()
         super().start_timeout()
 
+    def data_received(self, data: bytes) -> None:
+        """Something has arrived."""
+        if self._asked_at is not None:
+            self._begun = self._begun + data if self._begun else data
+        super().data_received(data)
+
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head has come; one with a 1xx is not yet the answer."""
         if data[0].code >= 200:
             self._asked_at = None
+            self._begun = b""
         super().feed_data(data, size)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """What has arrived is no HTTP, or the connection has ended."""
+        if not (isinstance(exc, HttpProcessingError) and self._asked_at is not None and self._answered()):
+            super().set_exception(exc, *cause)
+
+    def _answered(self) -> bool:
+        """Whether there was an answer of a declared length all the same, and what is no HTTP came only after it.
+
+        Just that many bytes are its body, and the connection is not used again (RFC 9112 sections 6.3 and 9.2).
+        aiohttp gives up all that has arrived at once.
+        """
+        begun, self._begun = self._begun, b""
+        head, end, rest = begun.partition(b"\r\n\r\n")
+        super().set_response_params(**self._params)
+        parser = self._parser
+        if parser is None:
+            return False
+        try:
+            messages, upgraded, _ = parser.feed_data(head + end)
+            if len(messages) != 1 or upgraded:
+                return False
+            (message, payload) = messages[0]
+            length = message.headers.get("Content-Length", "")
+            if message.code < 200 or "Transfer-Encoding" in message.headers or not length.isdigit() or len(length) > 19:
+                return False
+            if len(rest) < int(length):
+                return False
+            parser.feed_data(rest[: int(length)])
+        except HttpProcessingError:
+            return False
+        self._should_close = True
+        self._payload = payload
+        self.feed_data((message, payload), 0)
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing more to look out for."""

@@ -510,6 +510,52 @@ def test_what_comes_unasked_answers_nothing(
     assert server.connections == 2
 
 
+@pytest.mark.parametrize(
+    "surplus", [b"g", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL", b"\0" * 9]
+)
+@pytest.mark.parametrize("apart", [b"", b"HTTP/1.1 200 OK\r\nConte"])
+@pytest.mark.parametrize("body", [b"", b"just these", b"x" * 100_000])
+def test_more_than_the_length_is_no_part_of_the_body(
+    body: bytes, apart: bytes, surplus: bytes, server: FaultServer, quick: Callable[..., AioDownload]
+) -> None:
+    """R4: just so many bytes are taken, however the surplus arrives; the connection is not used again."""
+
+    async def talkative(request: Request, connection: Connection) -> bool:
+        sent = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body + surplus
+        if apart:  # the head comes in two pieces
+            await connection.send(sent[: len(apart)])
+            await asyncio.sleep(0.02)
+        await connection.send(sent[len(apart) :])
+        return True
+
+    urls = [server.on("/a", talkative), server.on("/b", ok(b"two"))]
+    bundles = aiodownload.swarm(urls, quick(RequestStrategy(concurrent=1)))
+    assert [bundle.error for bundle in bundles] == [None, None]
+    assert [Path(bundle.file_path or "").read_bytes() for bundle in bundles] == [body, b"two"]
+    assert (len(server.requests), server.connections) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello and more",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello and more",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello and more",
+        b"HTTP/1.1 2\r\nContent-Length: 5\r\n\r\nhello and more",
+        b"HTTP/1.1 100 Continue\r\n\r\ngarbage and more\r\n\r\n",
+        b"hello\r\n\r\nhello",
+    ],
+)
+def test_what_is_no_whole_answer_is_not_taken_for_one(
+    answer: bytes, server: FaultServer, quick: Callable[..., AioDownload], files: Callable[[], dict[str, bytes]]
+) -> None:
+    """R1, R5, R6: no answer is made of what has no clear length."""
+    bundle = aiodownload.one(server.on("/a", raw(answer)), quick(RequestStrategy(timeout=2)))
+    assert not bundle.ok
+    assert not files()
+
+
 @pytest.mark.parametrize("script", [raw(b"no http at all\r\n\r\n"), drop(), reset(), cut(b"xyz", 1)])
 def test_the_cause_of_an_error_shows_no_secret(
     script: Script, server: FaultServer, quick: Callable[..., AioDownload]
