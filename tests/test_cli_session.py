@@ -290,9 +290,10 @@ def test_progress_in_a_pipe(server: FaultServer, tmp_path: Path) -> None:
 def test_progress_of_a_list_tells_how_many(server: FaultServer, tmp_path: Path) -> None:
     """Comments, blank lines and options are no records; a table's first line is none, either."""
     url = server.on("/f", ok(b"x"))
-    (tmp_path / "list.txt").write_text(f"# comment\n\n{url}\n  out=a\n   {url}\n")
+    (tmp_path / "list.txt").write_text(f"# comment\n\n{url}\n")
+    (tmp_path / "list.aria2").write_text(f"# comment\n{url}\n  out=a\n")
     (tmp_path / "list.csv").write_text(f"url,path\n{url},b\n{url},c\n")
-    lists = ["-i", tmp_path / "list.txt", "-i", tmp_path / "list.csv"]
+    lists = [part for name in ("list.txt", "list.aria2", "list.csv") for part in ("-i", tmp_path / name)]
     done = aiodownload("get", "--progress", *lists, url, "-o", tmp_path / "out", "--strategy", "backoff")
     assert done.returncode == 0, done.stderr
     assert "aiodownload: 5 of 5" in done.stderr

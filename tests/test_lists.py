@@ -64,16 +64,16 @@ def test_a_list_of_aria2(server: FaultServer, tmp_path: Path, url: str) -> None:
 \tout=third.bin
     split=3
 
-   {url}
+{url}
 """
-    done = get(tmp_path, listed)
+    done = get(tmp_path, listed, "list.aria2")
     assert done.exit_code == 0, done.stderr
     assert set(kept(tmp_path)) == {"a/first.bin", "b/file", "c/third.bin", f"127.0.0.1+{server.port}/file"}
     assert set(kept(tmp_path).values()) == {BODY}
     asked = [one.headers for one in server.requests if one.headers.get("x-asked")]
     assert [one["referer"] for one in asked] == ["http://example.test/"]
     assert done.stderr.count("split=") == 1
-    assert "list.txt, line 5: the option split= is not known here and has no effect" in done.stderr
+    assert "list.aria2, line 5: the option split= is not known here and has no effect" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "delimiter"), [("list.csv", ","), ("list.tsv", "\t")])
@@ -192,9 +192,12 @@ def test_what_is_no_list(tmp_path: Path, name: str, content: str | bytes, says: 
         ),
         ("list.jsonl", '{{"url": "{url}", "headers": "{{"}}', "broken JSON"),
         ("list.jsonl", '{{"url": "{url}", "mirrors": [7]}}', "a list of text is needed"),
+        ("list.aria2", "{url}\n  nonsense", "an indented line must be option=value"),
+        ("list.txt", "  out=../../x", "only http:// and https://"),
+        ("list.txt", "{url}\t{url}", "control character"),
         ("list.txt", "no-url", "only http:// and https://"),
-        ("list.txt", "{url}\n  header=nonsense", "headers must be lines of Name: value"),
-        ("list.txt", "{url}\n  out=../x", "does not lie below the folder"),
+        ("list.aria2", "{url}\n  header=nonsense", "headers must be lines of Name: value"),
+        ("list.aria2", "{url}\n  out=../x", "does not lie below the folder"),
     ],
 )
 def test_a_record_that_is_wrong_hurts_no_other(
@@ -202,7 +205,7 @@ def test_a_record_that_is_wrong_hurts_no_other(
 ) -> None:
     """It is told with its place and its reason, counted as failed, written as JSON; the ones around it are fetched."""
     head = "url,path,digest\n" if name.endswith(".csv") else ""
-    around = {"list.csv": "{}?{},,", "list.jsonl": '"{}?{}"', "list.txt": "{}?{}"}[name]
+    around = {"list.csv": "{}?{},,", "list.jsonl": '"{}?{}"', "list.txt": "{}?{}", "list.aria2": "{}?{}"}[name]
     content = f"{head}{around.format(url, 1)}\n{record.format(url=url)}\n{around.format(url, 2)}\n"
     done = get(tmp_path, content, name, "--json")
     assert done.exit_code == 1, done.stderr

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ..bundle import AioDownloadBundle
 from ..errors import AioDownloadError, ConfigurationError, MissingExtraError
+from ..redact import printable
 
 __all__ = ["FIELDS", "FORMATS", "ListError", "Records", "Rejected", "count_records", "read_lists"]
 
@@ -39,6 +40,7 @@ _SUFFIXES = {
     ".ndjson": "jsonl",
     ".meta4": "metalink",
     ".metalink": "metalink",
+    ".aria2": "aria2",
 }
 _METALINK = "{urn:ietf:params:xml:ns:metalink}"
 _STRONGEST = ("sha-512", "sha-384", "sha-256", "sha-224", "sha-1", "md5")  # IANA's names, RFC 5854 section 4.2.4
@@ -146,13 +148,15 @@ def count_records(names: Iterable[str], form: str) -> int | None:
         if kind == "metalink" or not os.path.isfile(name) or os.path.getsize(name) > _COUNTED:
             return None
         with open(name, "rb") as file:
-            total += sum(1 for line in file if line.strip() and not (kind == "lines" and _is_no_record(line)))
+            total += sum(1 for line in file if line.strip() and not _is_no_record(line, kind))
         total -= kind in ("csv", "tsv")
     return max(total, 0)
 
 
-def _is_no_record(line: bytes) -> bool:
-    return line.lstrip().startswith(b"#") or (line[:1].isspace() and b"=" in line and b"://" not in line.split(b"=")[0])
+def _is_no_record(line: bytes, kind: str) -> bool:
+    if kind == "aria2":
+        return line[:1] in (b"#", b" ", b"\t")
+    return kind == "lines" and line.lstrip().startswith(b"#")
 
 
 def _kind(name: str, form: str) -> str:
@@ -252,23 +256,33 @@ def _numbered(file: IO[bytes]) -> Iterator[tuple[int, str]]:
         text.detach()
 
 
-_OPTION = re.compile(r"[ \t]+([a-z][a-z0-9-]*)=(.*)")
-
-
 def _lines(file: IO[bytes], name: str, columns: Mapping[str, str], warn: Callable[[str], object]) -> Iterator[_Record]:
-    """A URL a line, and what aria2's input files have besides: mirrors after tabs, options in indented lines."""
+    """A URL a line, and nothing else: whoever has written it can say no more than that."""
+    for number, line in _numbered(file):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield _Record(f"{name}, line {number}", line.strip(" "))
+
+
+def _aria2(file: IO[bytes], name: str, columns: Mapping[str, str], warn: Callable[[str], object]) -> Iterator[_Record]:
+    """What aria2's input files have: mirrors after tabs, options in indented lines."""
     record: _Record | None = None
     options: list[tuple[str, str]] = []
     told: set[str] = set()
     for number, line in _numbered(file):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if not line.strip() or line.startswith("#"):
             continue
-        option = _OPTION.fullmatch(line)
-        if option is not None and record is not None:
-            if option[1] not in _ARIA2 and option[1] not in told:
-                told.add(option[1])
-                warn(f"{name}, line {number}: the option {option[1]}= is not known here and has no effect")
-            options.append((option[1], option[2].strip()))
+        if line[0] in " \t":
+            option, equals, value = line.strip().partition("=")
+            if record is None:
+                yield _Record(f"{name}, line {number}", "", wrong=_STRAY)
+                continue
+            if not equals:
+                record = record._replace(wrong=_STRAY)
+                continue
+            if option not in _ARIA2 and option not in told:
+                told.add(option)
+                warn(f"{name}, line {number}: the option {printable(option)}= is not known here and has no effect")
+            options.append((option, value.strip()))
             continue
         if record is not None:
             yield _with_options(record, options)
@@ -278,11 +292,12 @@ def _lines(file: IO[bytes], name: str, columns: Mapping[str, str], warn: Callabl
         yield _with_options(record, options)
 
 
+_STRAY = "an indented line must be option=value, below a URL"
 _ARIA2 = ("out", "dir", "checksum", "header", "referer", "user-agent")
 
 
 def _with_options(record: _Record, options: list[tuple[str, str]]) -> _Record:
-    if not options:
+    if not options or record.wrong is not None:
         return record
     one = dict(options)
     headers = [value for name, value in options if name == "header"]
@@ -392,6 +407,7 @@ def _of_metalink(place: str, element: Any) -> _Record:
 
 _FORMATS: dict[str, Callable[..., Iterator[_Record]]] = {
     "lines": _lines,
+    "aria2": _aria2,
     "csv": _table(","),
     "tsv": _table("\t"),
     "jsonl": _json_lines,

@@ -132,7 +132,7 @@ INPUT = (
         type=click.Path(exists=True, dir_okay=False, allow_dash=True),
         metavar="FILE",
         help="Read URLs from FILE, one a line (- is standard input), or from CSV, TSV, JSON Lines, Metalink 4 or an "
-        "input file of aria2.",
+        "input file of aria2, by its suffix or --format.",
     ),
     _seldom(
         "--format",
@@ -140,7 +140,7 @@ INPUT = (
         type=click.Choice(FORMATS),
         default="auto",
         show_default=True,
-        help="Format of the lists; auto goes by their suffix, and is lines (or aria2's) where that says nothing.",
+        help="Format of the lists; auto goes by their suffix, and is lines where that says nothing.",
     ),
     _seldom(
         "--column",
