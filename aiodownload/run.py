@@ -274,6 +274,8 @@ class Run:
             except asyncio.CancelledError as error:
                 self._cancelled(job, error)
                 raise
+            if _is_cancelled():  # and a hook has kept that to itself
+                raise asyncio.CancelledError
             rest: asyncio.Future[tuple[_Job, Turn]] = self._loop.create_future()
             self._resting.append(rest)
             del job, turn

@@ -1464,3 +1464,30 @@ async def test_iterator_after_its_end(server: FaultServer, quick: Make) -> None:
     facade = aiodownload.each([], download=quick())
     assert await asyncio.to_thread(list, facade) == []
     assert await asyncio.to_thread(list, facade) == []
+
+
+# A hook that keeps a cancellation to itself
+
+
+class Deaf(DownloadStrategy):
+    """Goes on whatever it is told."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home=home)
+        self.begun = threading.Event()
+
+    async def on_success(self, response: aiohttp.ClientResponse, bundle: AioDownloadBundle) -> None:
+        if bundle.url.endswith("/slow"):
+            self.begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+
+def test_a_hook_that_is_deaf_to_cancellation_holds_up_nobody(server: FaultServer, quick: Make, home: Path) -> None:
+    """Leaving early ends, though the hook has kept the CancelledError to itself."""
+    strategy = Deaf(home)
+    urls = [server.on("/slow", ok()), server.on("/quick", ok())]
+    with aiodownload.each(urls, download=quick(Quick(concurrent=2), strategy)) as bundles:
+        assert next(bundles).url.endswith("/quick")
+        assert strategy.begun.wait(5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "aiodownload"]
