@@ -1,4 +1,4 @@
-"""Run by tox on a folder with a built wheel and source archive: they hold what they should, and the wheel works."""
+"""Run by tox on two builds of the wheel and the source archive: they hold what they should, and the wheel works."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(folder: Path) -> None:
-    """Check both archives; install the wheel into an empty environment."""
+def main(folder: Path, again: Path) -> None:
+    """Check both archives; install the wheel into an empty environment.
+
+    :param folder: has them.
+    :param again: has those of a second build, which must be the same to the last byte.
+    """
+    for built in folder.iterdir():
+        if built.read_bytes() != (again / built.name).read_bytes():
+            sys.exit(f"{built.name} is another one each time that it is built")
     (wheel,) = folder.glob("*.whl")
     (archive,) = folder.glob("*.tar.gz")
     held = set(zipfile.ZipFile(wheel).namelist())
@@ -44,4 +51,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
