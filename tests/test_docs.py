@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,53 @@ def test_sessions(
     result = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(examples, out=told.append)
     assert result.attempted > 4
     assert not result.failed, "".join(told)
+
+
+BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("README.rst", 5), ("docs/index.rst", 1), ("docs/tutorial.rst", 1), ("docs/guide.rst", 3), ("docs/moving.rst", 4)],
+)
+def test_blocks(
+    name: str, count: int, example_org: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block of code runs, one after the other; those that show another tool are just read."""
+    monkeypatch.chdir(tmp_path)
+    prometheus_client = pytest.importorskip("prometheus_client")
+    listen = prometheus_client.start_http_server
+    servers = []
+    monkeypatch.setattr(prometheus_client, "start_http_server", lambda port: servers.append(listen(0)))
+    text = (ROOT / name).read_text(encoding="utf-8").replace("https://example.org", example_org.url(""))
+    text = text.replace("sha256:…", "sha256:87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7")
+    blocks = [textwrap.dedent(found[1]) for found in BLOCK.finditer(text)]
+    urls = [example_org.url("/a.csv"), example_org.url("/b.csv")]
+    space: dict[str, object] = {name: getattr(aiodownload, name) for name in aiodownload.__all__}
+    space |= {"aiodownload": aiodownload, "urls": urls, "url": urls[0], "rows": [{"url": url} for url in urls]}
+    space |= {
+        "download": aiodownload.AioDownload(request_strategy=aiodownload.RequestStrategy()),
+        "keep": lambda *_: None,
+    }
+    space["bundles"] = aiodownload.swarm(urls)
+    ran = 0
+    for block in blocks:
+        code = compile(block, name, "exec")
+        if not block.startswith("# there"):
+            exec(code, space)
+            ran += 1
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert ran == count
+    assert not [bundle for bundle in vars_of(space) if not bundle.ok]
+
+
+def vars_of(space: dict[str, object]) -> list[aiodownload.AioDownloadBundle]:
+    """The bundles that blocks have left in their variables."""
+    found = [value for value in space.values() if isinstance(value, aiodownload.AioDownloadBundle)]
+    return [*found, *(one for value in space.values() if isinstance(value, aiodownload.Outcomes) for one in value)]
 
 
 def shown_paths() -> Iterator[tuple[str, str]]:

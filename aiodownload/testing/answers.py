@@ -77,7 +77,7 @@ def gzipped(body: bytes, *, cut: int | None = None, **headers: str) -> Script:
     :param cut: so many bytes (int) of the encoded form, with a length that agrees: only the coding shows that the
         rest is missing.  None for all of them.
     """
-    return status(200, gzip.compress(body, 1)[:cut], **{"Content_Encoding": "gzip", **headers})
+    return status(200, gzip.compress(body, 1, mtime=0)[:cut], **{"Content_Encoding": "gzip", **headers})
 
 
 def chunked(body: bytes, *, end: bool = True, size: int = 65536, **headers: str) -> Script:
