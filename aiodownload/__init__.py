@@ -9,6 +9,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 
 =================  ====================================================================
 ``__main__, cli``  the command line (extra ``cli``); ``demo``: a server full of trouble
+``report/``        what happened in the run of a journal, on one page (extra ``report``)
 ``testing/``       FOR TESTS of programs that use this: a server that misbehaves, and checks of strategies
 ``api``            one() each() swarm(), for code that is no coroutine
 ``call, feed``     one such call: the only place that starts a loop or a thread for one

@@ -14,7 +14,7 @@ from typing import Any
 from .entries import PUBLISHING, STATES, Enlisted, FileState, Known, Outcome, Publication, Unfinished
 from .errors import ConfigurationError, JournalError
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "is_empty"]
 
 APPLICATION = 0x61696F64  # "aiod", in the header of the file
 VERSION = 1
@@ -320,23 +320,11 @@ class Journal:
         """Make the tables in an empty file; refuse a file that is anything else than a journal."""
         database.execute("BEGIN IMMEDIATE")
         try:
-            schema = {
-                name: sql
-                for name, sql in database.execute("SELECT name, sql FROM sqlite_master")
-                if not str(name).startswith("sqlite_autoindex_")
-            }
-            application = database.execute("PRAGMA application_id").fetchone()[0]
-            if not schema and application == 0:
+            if is_empty(database, self.path):
                 for sql in (*_TABLES.values(), _INDEX):
                     database.execute(sql)
                 database.execute(f"PRAGMA application_id = {APPLICATION}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
-            elif application != APPLICATION:
-                raise JournalError(self.path, "it is another program's file; give a journal a file of its own")
-            elif (version := database.execute("PRAGMA user_version").fetchone()[0]) != VERSION:
-                raise JournalError(self.path, f"its format is {version}, and this aiodownload reads {VERSION}")
-            elif schema != {**_TABLES, "failures": _INDEX}:
-                raise JournalError(self.path, "its tables are not those of a journal")
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -364,6 +352,29 @@ class Journal:
             raise JournalError(self.path, f"cannot {action}: {error}") from error
         except OSError as error:
             raise JournalError(self.path, f"cannot {action}: {error.strerror or error}") from error
+
+
+def is_empty(database: sqlite3.Connection, path: str) -> bool:
+    """Whether the file has nothing in it yet.
+
+    :param path: its name, for messages.
+    :raises JournalError: if it is neither empty nor a journal.
+    """
+    schema = {
+        name: sql
+        for name, sql in database.execute("SELECT name, sql FROM sqlite_master")
+        if not str(name).startswith("sqlite_autoindex_")
+    }
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    if not schema and application == 0:
+        return True
+    if application != APPLICATION:
+        raise JournalError(path, "it is another program's file; give a journal a file of its own")
+    if (version := database.execute("PRAGMA user_version").fetchone()[0]) != VERSION:
+        raise JournalError(path, f"its format is {version}, and this aiodownload reads {VERSION}")
+    if schema != {**_TABLES, "failures": _INDEX}:
+        raise JournalError(path, "its tables are not those of a journal")
+    return False
 
 
 def _text(value: str | None) -> str | None:

@@ -135,6 +135,8 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
         "prometheus_client",
         "opentelemetry",
         "aiodownload.observers.progress",
+        "aiodownload.report",
+        "vl_convert",
         "aiodownload.observers.metrics",
     }
     assert late.isdisjoint(loaded.split())

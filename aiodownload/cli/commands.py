@@ -1,4 +1,4 @@
-"""The commands: ``get``, ``retry``, ``plan``, ``demo`` and ``completion``."""
+"""The commands: ``get``, ``retry``, ``report``, ``plan``, ``demo`` and ``completion``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._version import __version__
 from ..api import each
 from ..bundle import AioDownloadBundle
 from ..download import AioDownload
-from ..errors import AioDownloadError, ConfigurationError, JournalError
+from ..errors import AioDownloadError, ConfigurationError, JournalError, MissingExtraError
 from ..journal import Journal
 from ..observers.progress import bytes_text
 from ..redact import printable, redact
@@ -134,6 +134,37 @@ def retry(context: click.Context, /, journal: Path, home: Path | None, unfinishe
         context.exit(_wrong(error))
     again.report()
     context.exit(SOME_FAILED if code == ALL_DONE and again.left_out else code)
+
+
+@command.command()
+@_JOURNAL
+@click.option(
+    "-o", "--page", type=click.Path(dir_okay=False, allow_dash=True), default=None, metavar="FILE",
+    help="Where the page goes; - is standard output.  [default: JOURNAL with .html as its extension]",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per failure on standard output, and no page.")
+@click.pass_context
+def report(context: click.Context, /, journal: Path, page: str | None, as_json: bool) -> None:
+    """Show what happened, on one page.
+
+    The page tells how many URLs are done and how many have failed, and why; which hosts were slow; how many bytes came
+    when.  It is one HTML file that needs nothing else, and asks for nothing.  The journal is only read: a run may be
+    writing it.  A page that is there already is replaced.  Needs the extra report.
+    """
+    from ..report.output import write_failures, write_page
+
+    if as_json and page not in (None, "-"):
+        raise click.UsageError("--json writes to standard output: leave -o away")
+    written = None
+    try:
+        if as_json:
+            write_failures(journal, sys.stdout)
+        else:
+            written = write_page(journal, page)
+    except (ConfigurationError, JournalError, MissingExtraError, OSError) as error:
+        context.exit(_wrong(error))
+    if written is not None:
+        say(f"written: {printable(str(written))}")
 
 
 @command.command(cls=Grouped)
