@@ -18,7 +18,7 @@ from yarl import URL
 
 from .bundle import AioDownloadBundle, Status
 from .call import Call, Tray
-from .download import AioDownload, attach_settled, in_order
+from .download import AioDownload, attach_settled, in_order, no_strategy
 from .errors import ConfigurationError, StrategyError, UsageError
 from .events import Observer, checked_observers
 from .feed import POLL, WAIT
@@ -44,7 +44,13 @@ def one(
     :returns: the bundle, settled; a failure is ``bundle.ok == False``, never an exception.
     :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy.
     """
+    _single(url_or_bundle)
     return swarm([url_or_bundle], download, progress=progress)[0]
+
+
+def _single(given: object) -> None:
+    if isinstance(given, (list, tuple, set)):
+        raise ConfigurationError(f"one() takes one URL; use swarm() for a {type(given).__name__} of them")
 
 
 def swarm(iterable: Iterable[Any], download: AioDownload | None = None, *, progress: Showing = None) -> Outcomes:
@@ -101,6 +107,7 @@ def each(
 
 
 def _settings(download: AioDownload | None, progress: Showing) -> AioDownload:
+    no_strategy("download", download)
     if download is None:
         download = AioDownload()
     elif not isinstance(download, AioDownload):
@@ -114,6 +121,8 @@ def _settings(download: AioDownload | None, progress: Showing) -> AioDownload:
 def _watching(progress: bool | str | Observer) -> Observer:
     """The observer that is meant."""
     if not isinstance(progress, (bool, str)):
+        if isinstance(progress, type) or not isinstance(progress, Observer):
+            raise ConfigurationError(f"progress must be True, the name of a display, or an observer, not {progress!r}")
         return checked_observers([progress])[0]
     from .observers.progress import Progress  # for those who ask for it
 

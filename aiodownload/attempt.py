@@ -150,6 +150,8 @@ def sleep_time(strategy: RequestStrategy, bundle: AioDownloadBundle) -> float:
 
     :raises StrategyError: if the answer is no finite number.
     """
+    if strategy.delay is not None and not bundle.attempts:
+        return strategy.delay
     try:
         seconds = float(strategy.get_sleep_time(bundle))
         if not math.isfinite(seconds):

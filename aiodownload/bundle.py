@@ -109,6 +109,7 @@ class AioDownloadBundle:
         file_path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.url: str = url if isinstance(url, str) else str(url)
+        self._is_text = isinstance(url, (str, URL))
         # The text and its parsed form; given as a URL, it keeps the encoding that the caller chose.
         self._parsed: tuple[str, URL] | None = (self.url, url) if isinstance(url, URL) else None
         self._checked: tuple[str, URL] | None = None
@@ -169,7 +170,7 @@ class AioDownloadBundle:
 
     @property
     def ok(self) -> bool:
-        """Whether the file is there: written now, or found from before."""
+        """Whether it is done: its file written now, or found from before, or what an ``on_success`` did instead."""
         return self.status is Status.DONE or self.status is Status.CACHED
 
     @property
@@ -212,6 +213,8 @@ class AioDownloadBundle:
 
         :raises InvalidURLError: if it is no http(s) URL.
         """
+        if not self._is_text:
+            raise InvalidURLError(self.url, "it must be a str or a URL, or a url_map must make one of it")
         if self._checked is None or self._checked[0] != self.url:
             given = self._parsed[1] if self._parsed is not None and self._parsed[0] == self.url else None
             self._checked = (self.url, parsed(self.url, given))

@@ -27,7 +27,7 @@ from .transport import Client, checked_client
 if TYPE_CHECKING:
     from .journal import Journal
 
-__all__ = ["AioDownload", "Results"]
+__all__ = ["AioDownload", "Results", "attach_settled", "in_order", "no_strategy"]
 
 Self = TypeVar("Self", bound="AioDownload")
 
@@ -59,6 +59,7 @@ class AioDownload:
         journal: str | os.PathLike[str] | Journal | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
+        no_strategy("client", client)
         checked_client(client)
         self.client = client
         self.download_strategy = _instance(download_strategy, DownloadStrategy, DownloadStrategy, "download_strategy")
@@ -283,6 +284,13 @@ def _journal(value: object) -> Journal | None:
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
         raise ConfigurationError(f"journal must be the path of a file or a Journal, not {value!r}")
     return value  # type: ignore[return-value]
+
+
+def no_strategy(name: str, value: object) -> None:
+    """:raises ConfigurationError: if a strategy was given for something else."""
+    for kind, argument in ((DownloadStrategy, "download_strategy"), (RequestStrategy, "request_strategy")):
+        if isinstance(value, kind) or (isinstance(value, type) and issubclass(value, kind)):
+            raise ConfigurationError(f"{name}: this is a {kind.__name__}; give AioDownload({argument}=...)")
 
 
 S = TypeVar("S")

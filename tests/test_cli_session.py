@@ -257,6 +257,35 @@ def test_settings_from_a_file_and_the_environment(server: FaultServer, tmp_path:
     assert tries(AIODOWNLOAD_GET_MAX_ATTEMPTS="2", AIODOWNLOAD_CONFIG="/nonexistent") == 2
 
 
+def test_settings_that_may_not_be_read_are_not_there(server: FaultServer, tmp_path: Path) -> None:
+    """A home of somebody else, as under sudo or in a container, stops nobody."""
+    url = server.on("/f", ok(b"x"))
+    (tmp_path / "aiodownload").mkdir()
+    (tmp_path / "aiodownload" / "config.toml").mkdir()
+    done = aiodownload("get", url, "-o", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("10", 10), ("1.5k", 1500), ("2M", 2_000_000), ("1MiB", 1 << 20), ("1 GB", 10**9), ("1e6", 10**6)],
+)
+def test_numbers_of_bytes(text: str, number: int) -> None:
+    """With a unit or without."""
+    from aiodownload.cli.options import Amount
+
+    converted = Amount().convert(text, None, None)
+    assert (converted, type(converted)) == (number, int)
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    """An empty list is no success to be proud of, and says so."""
+    (tmp_path / "list.txt").write_text("# nothing\n")
+    done = aiodownload("get", "-i", tmp_path / "list.txt", "-o", tmp_path)
+    assert done.returncode == 0
+    assert "there was nothing to do" in done.stderr
+
+
 def test_the_users_own_settings(server: FaultServer, tmp_path: Path) -> None:
     """A file in the user's folder for settings is read without being asked for; one in the current folder is not."""
     url = server.on("/f", ok(b"x"))
@@ -350,7 +379,11 @@ MISTAKES = [
     (["get", "--low-speed", "5", "u"], "--low-speed"),
     (["get", "--low-speed", "0", "30", "u"], "low_speed"),
     (["get", "--deadline", "0", "u"], "deadline must be"),
-    (["get", "--max-bytes", "-1", "u"], "--max-bytes"),
+    (["get", "--max-bytes", "-1", "u"], "max_bytes must be a whole number of at least 0"),
+    (["get", "--bandwidth", "fast", "u"], "'fast' is no number of bytes"),
+    (["get", "--delay", "-1", "u"], "delay must be"),
+    (["get", "broken"], "'broken' is a file; -i broken downloads the URLs in it"),
+    (["https://example.org/a"], "to download, say: aiodownload get https://example.org/a"),
     (["get", "--max-ratio", "0", "u"], "max_ratio"),
     (["get", "--segments", "65", "u"], "1<=x<=64"),
     (["get", "--chunk-size", "0", "u"], "--chunk-size"),

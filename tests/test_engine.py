@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import email.utils
 import gzip
+import itertools
 import logging
 import ssl
 import threading
@@ -1464,6 +1465,36 @@ async def test_iterator_after_its_end(server: FaultServer, quick: Make) -> None:
     facade = aiodownload.each([], download=quick())
     assert await asyncio.to_thread(list, facade) == []
     assert await asyncio.to_thread(list, facade) == []
+
+
+# The delay between starts
+
+
+def test_delay_takes_the_place_of_the_strategys_own(server: FaultServer, quick: Make) -> None:
+    """Whatever the strategy says at no attempts; a method of one's own is not asked for it."""
+    asked = []
+
+    class Slow(BackOff):
+        def get_sleep_time(self, bundle: AioDownloadBundle) -> float:
+            asked.append(bundle.attempts)
+            return 0.2
+
+    urls = [server.on("/again", status(503), ok()), *urls_of(server, 7, ok())]
+    aiodownload.swarm(urls, quick(Slow(concurrent=8, delay=0)))
+    assert asked == [1]
+    starts = [request.at for request in server.requests][:8]
+    assert max(starts) - min(starts) < 0.5
+    server.requests.clear()
+    aiodownload.swarm(urls_of(server, 4, ok()), quick(RequestStrategy(concurrent=8, delay=0.1)))
+    starts = [request.at for request in server.requests]
+    assert all(after - before > 0.09 for before, after in itertools.pairwise(starts))
+
+
+@pytest.mark.parametrize("item", [{"url": "http://a.test/"}, ("http://a.test/", 1), None, 7, b"http://a.test/"])
+def test_an_item_of_another_kind_says_so(item: Any, quick: Make) -> None:
+    """It fails by itself, with the remedy."""
+    (bundle,) = aiodownload.swarm([item], quick())
+    assert "it must be a str or a URL, or a url_map must make one of it" in str(bundle.error)
 
 
 # A hook that keeps a cancellation to itself

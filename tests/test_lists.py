@@ -91,6 +91,21 @@ def test_tables(tmp_path: Path, url: str, name: str, delimiter: str) -> None:
     assert len(kept(tmp_path)) == 2
 
 
+def test_semicolons(tmp_path: Path, url: str) -> None:
+    """As spreadsheets write them in much of Europe."""
+    done = get(tmp_path, f"url;path\n{url};a,b.bin\n", "list.csv")
+    assert done.exit_code == 0, done.stderr
+    assert kept(tmp_path) == {"a,b.bin": BODY}
+
+
+def test_a_column_that_is_not_there(tmp_path: Path, url: str) -> None:
+    """It is not left out in silence."""
+    done = get(tmp_path, f"url,name\n{url},x\n", "list.csv", "--column", "path=nam")
+    assert done.exit_code == 2
+    assert "no column 'nam' for the path in its first line, which is: url, name" in done.stderr
+    assert not kept(tmp_path)
+
+
 def test_columns_of_other_names(tmp_path: Path, url: str) -> None:
     """--column says which is which."""
     done = get(
@@ -152,7 +167,8 @@ def test_metalink(server: FaultServer, tmp_path: Path, url: str, name: str) -> N
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("list.csv", "a,b\n1,2\n", "no column 'url' in its first line (a, b); --column url=NAME"),
+        ("list.csv", "a,b\n1,2\n", "none of them is 'url': a, b; --column url=NAME says which one has the URLs"),
+        ("list.csv", "http://a.test/1\nhttp://a.test/2\n", "its first line must name the columns"),
         ("list.csv", 'url\n"unfinished', "list.csv, line 1: unexpected end of data"),
         ("list.meta4", "<metalink><file>", "it is no Metalink 4 file"),
         ("list.meta4", '<x xmlns="urn:ietf:params:xml:ns:metalink"/>', "it is no Metalink 4 file"),
@@ -195,6 +211,7 @@ def test_what_is_no_list(tmp_path: Path, name: str, content: str | bytes, says: 
         ("list.aria2", "{url}\n  nonsense", "an indented line must be option=value"),
         ("list.txt", "  out=../../x", "only http:// and https://"),
         ("list.txt", "{url}\t{url}", "control character"),
+        ("list.txt", "url,path", "if this is a table, say --format csv (or tsv)"),
         ("list.txt", "no-url", "only http:// and https://"),
         ("list.aria2", "{url}\n  header=nonsense", "headers must be lines of Name: value"),
         ("list.aria2", "{url}\n  out=../x", "does not lie below the folder"),

@@ -261,6 +261,26 @@ def test_the_rest_by_number_where_no_bytes_come() -> None:
         assert tally.remaining() == (pytest.approx(rest) if rest else None)
 
 
+def test_what_waits_is_told_with_its_reason() -> None:
+    """The soonest first; the time that is left is no less than the longest wait."""
+    clock = Clock()
+    tally = Tally(clock)
+    tally.add(RunStarted(4))
+    clock.now += 1
+    tally.add(Settled(settled(Status.DONE, 10)))
+    bundles = [settled(Status.ATTEMPTED) for _ in range(3)]
+    for bundle, delay in zip(bundles, (60.0, 5.0, 0.1), strict=True):
+        tally.add(Attempted(bundle))
+        tally.add(RetryScheduled(bundle, delay, StatusError("status 503 \x1b[1m", 503)))
+    waits, count = tally.waits(5)
+    assert (count, tally.waiting) == (2, 3)
+    assert [(one.name, one.reason, seconds) for one, seconds in waits] == [
+        ("file.bin", "status 503 \\x1b[1m", 5.0),
+        ("file.bin", "status 503 \\x1b[1m", 60.0),
+    ]
+    assert tally.remaining() == 60
+
+
 def test_old_moments_do_not_count() -> None:
     """The rate is that of the last ten seconds."""
     clock = Clock()
@@ -326,7 +346,7 @@ def test_lines_where_there_is_no_terminal(server: FaultServer, quick: Any, capsy
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("aiodownload: 3 of 3 in 0:00:0")
-    for word in ("2 done", "1 failed", "1 retries", "2.0 kB"):
+    for word in ("2 done", "1 failed", "1 retry", "2.0 kB"):
         assert word in line
     assert not [thread for thread in threading.enumerate() if "progress" in thread.name]
 

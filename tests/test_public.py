@@ -194,7 +194,7 @@ def parameters(function: Callable[..., Any]) -> str:
 
 ASKING = (
     "max_retry_after=3600, public_only=False, per_host=None, rate=None, bandwidth=None, per_host_bandwidth=None, "
-    "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None"
+    "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None, delay=None"
 )
 KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False, segments=1"
 
@@ -278,6 +278,17 @@ def test_a_parameter_that_is_not_there_is_refused(
         (lambda: RequestStrategy(jitter=1), "jitter"),  # type: ignore[arg-type]
         (lambda: Polite(robots="yes"), "robots"),  # type: ignore[arg-type]
         (lambda: RequestStrategy(contact="me (here)"), "contact"),
+        (lambda: BackOff(delay=-1), "delay"),
+        (lambda: Lenient(delay="0"), "delay"),  # type: ignore[arg-type]
+        (
+            lambda: AioDownload(BackOff()),
+            r"client: this is a RequestStrategy; give AioDownload\(request_strategy=...\)",
+        ),  # type: ignore[arg-type]
+        (lambda: AioDownload(DownloadStrategy), "client: this is a DownloadStrategy"),  # type: ignore[arg-type]
+        (lambda: aiodownload.swarm([], Lenient()), "download: this is a RequestStrategy"),  # type: ignore[arg-type]
+        (lambda: DownloadStrategy("files"), "a folder is home='files'"),  # type: ignore[arg-type]
+        (lambda: aiodownload.one([URL]), "use swarm"),  # type: ignore[arg-type]
+        (lambda: aiodownload.swarm([], progress=1), "progress must be True"),  # type: ignore[arg-type]
         (lambda: RequestStrategy(contact="a\r\nX: y"), "contact"),
         (lambda: Adaptive(per_host=True), "per_host"),
         (lambda: Lenient("5"), "max_attempts"),  # type: ignore[arg-type]

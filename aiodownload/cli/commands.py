@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,23 @@ STRATEGIES: dict[str, type[Lenient] | type[BackOff] | type[Polite] | type[Adapti
 _JOURNAL = click.argument("journal", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="JOURNAL")
 
 
+class _Commands(click.Group):
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A URL is no command, and whoever types one means ``get``."""
+        if args and "://" in args[0]:
+            raise click.UsageError(f"to download, say: aiodownload get {redact(args[0])}", context)
+        return super().resolve_command(context, args)
+
+
 @click.group(
+    cls=_Commands,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "auto_envvar_prefix": "AIODOWNLOAD",
-    }
+    },
 )
 @click.version_option(__version__, prog_name="aiodownload")
 @click.option(
@@ -69,7 +81,7 @@ def command(context: click.Context, config: Path | None) -> None:
     Exit codes: 0 all done or cached, 1 some failed, 2 wrong usage or an unusable folder, 130 interrupted.
     """
     path = config if config is not None else default_path()
-    if config is not None or path.is_file():
+    if config is not None or (os.path.isfile(path) and os.access(path, os.R_OK)):
         context.default_map = defaults(path, command)
 
 
@@ -107,8 +119,9 @@ def get(context: click.Context, /, urls: tuple[str, ...], home: Path, journal: s
 def retry(context: click.Context, /, journal: Path, home: Path | None, unfinished: bool, **given: Any) -> None:
     """Do the failures of a journal again.
 
-    Each URL that failed is tried anew, and goes to the file that it was for; all others are left alone.  Requests with
-    headers of their own, form data or a password are not in a journal: run the program that made them again.
+    Each URL that failed is tried anew, and goes to the file that it was for; all others are left alone.  It is asked
+    for as the options here say, and not as the run did.  Requests with headers of their own, form data or a password
+    are not in a journal: run the program that made them again.
 
     A journal may come from anybody, and so it does not say alone where files go: the folder must lie below the current
     one or below the journal's, and a file must have the place that its URL has, unless -o names the folder.
@@ -326,12 +339,15 @@ def _listed(
         columns[field] = name
     if not urls and not lists:
         raise click.UsageError("give at least one URL, or -i FILE")
+    for url in urls:
+        if "://" not in url and os.path.isfile(url):
+            raise click.UsageError(f"{url!r} is a file; -i {url} downloads the URLs in it")
 
     def read() -> Iterator[AioDownloadBundle]:
         yield from map(AioDownloadBundle, urls)
         yield from read_lists(lists, form, columns, outlet.reject, say)
 
-    count = count_records(lists, form) if counted else None
+    count = count_records(lists, form) if counted or not lists else None
     return read() if count is None else Records(read(), len(urls) + count)
 
 
@@ -347,9 +363,11 @@ def _fetch(bundles: Iterable[AioDownloadBundle], download: AioDownload, shown: _
     except KeyboardInterrupt as interrupt:
         for bundle in getattr(interrupt, "settled", ()):
             outlet.add(bundle)
-        outlet.report("interrupted: ")
+        outlet.report("interrupted: ", len(bundles) if isinstance(bundles, Sized) else None)
         if download.journal is not None:
             say("run the same command again, and it goes on from here")
+        elif not download.download_strategy.skip_cached:
+            say("with --journal FILE the same command would go on from here; --skip-cached leaves alone what is there")
         return INTERRUPTED
     except (OSError, UnicodeError, ListError) as error:  # of an input file
         outlet.report()
@@ -357,6 +375,8 @@ def _fetch(bundles: Iterable[AioDownloadBundle], download: AioDownload, shown: _
     except AioDownloadError as error:
         return _wrong(error)
     outlet.report()
+    if not (outlet.done or outlet.cached or outlet.failed):
+        say("there was nothing to do")
     return SOME_FAILED if outlet.failed else ALL_DONE
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from io import TextIOWrapper
+from itertools import chain
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -260,7 +261,9 @@ def _lines(file: IO[bytes], name: str, columns: Mapping[str, str], warn: Callabl
     """A URL a line, and nothing else: whoever has written it can say no more than that."""
     for number, line in _numbered(file):
         if line.strip() and not line.lstrip().startswith("#"):
-            yield _Record(f"{name}, line {number}", line.strip(" "))
+            table = "://" not in line and any(mark in line for mark in ",;\t")
+            wrong = "it is no URL; if this is a table, say --format csv (or tsv)" if table else None
+            yield _Record(f"{name}, line {number}", line.strip(" "), wrong=wrong)
 
 
 def _aria2(file: IO[bytes], name: str, columns: Mapping[str, str], warn: Callable[[str], object]) -> Iterator[_Record]:
@@ -321,15 +324,10 @@ def _table(delimiter: str) -> Callable[..., Iterator[_Record]]:
     ) -> Iterator[_Record]:
         text = _text(file, newline="")
         try:
-            rows = csv.DictReader(text, delimiter=delimiter, strict=True)
-            header = [one.strip().lower() for one in rows.fieldnames or () if one is not None]
-            if header and not any(
-                one in header for one in ([columns["url"].lower()] if "url" in columns else _NAMES["url"])
-            ):
-                raise ListError(
-                    f"{name}: no column {columns.get('url', 'url')!r} in its first line ({', '.join(header)[:200]}); "
-                    "--column url=NAME names the one with the URLs"
-                )
+            first = text.readline(_LONGEST)
+            between = ";" if delimiter == "," and ";" in first and "," not in first else delimiter
+            rows = csv.DictReader(chain([first], text), delimiter=between, strict=True)
+            _check_header(name, rows.fieldnames, columns)
             for row in rows:
                 place = f"{name}, line {rows.line_num}"
                 if None in row:
@@ -342,6 +340,22 @@ def _table(delimiter: str) -> Callable[..., Iterator[_Record]]:
             text.detach()
 
     return read
+
+
+def _check_header(name: str, fields: Iterable[str] | None, columns: Mapping[str, str]) -> None:
+    """See that the first line of a table names the columns that are needed."""
+    header = [one.strip().lower() for one in fields or ()]
+    if not header:
+        return
+    shown = printable(", ".join(header)[:200])
+    for field, column in columns.items():
+        if column.lower() not in header:
+            raise ListError(f"{name}: no column {column!r} for the {field} in its first line, which is: {shown}")
+    if "url" not in columns and not any(one in header for one in _NAMES["url"]):
+        raise ListError(
+            f"{name}: its first line must name the columns, and none of them is 'url': {shown}; --column url=NAME says "
+            "which one has the URLs"
+        )
 
 
 def _json_lines(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +30,26 @@ Command: TypeAlias = Callable[..., Any]
 STRATEGIES = ("lenient", "backoff", "polite", "adaptive")
 WIDTH = 26  # columns for the names of options
 FILE = click.Path(exists=True, dir_okay=False)
+
+
+class Amount(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number of bytes, perhaps with k, M or G (powers of 1000) or Ki, Mi or Gi (powers of 1024) after it."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | float:
+        """Return the number."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            return int(number) if number.is_integer() else number
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kKMG]i?)?B?", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no number of bytes, such as 1000000, 1M or 1Mi", parameter, context)
+        unit = (found[2] or "").upper()
+        number = float(found[1]) * (1024 if "I" in unit else 1000) ** " KMG".index(unit[:1] or " ")
+        return int(number) if number.is_integer() else number
 
 
 class Option(click.Option):
@@ -174,11 +196,17 @@ HOW_TO_ASK = (
         metavar="N",
         help="Requests at once to one host.  [default: no limit, polite 2, adaptive 16]",
     ),
+    _often(
+        "--delay",
+        type=float,
+        metavar="SECONDS",
+        help="Least time from one request start to the next.  [default: 0.25, adaptive none]",
+    ),
     _often("--rate", type=float, metavar="N", help="Request starts per second for one host.  [default: no limit]"),
-    _often("--bandwidth", type=float, metavar="BYTES", help="Bytes per second of all bodies.  [default: no limit]"),
+    _often("--bandwidth", type=Amount(), metavar="BYTES", help="Bytes per second of all bodies.  [default: no limit]"),
     _seldom(
         "--per-host-bandwidth",
-        type=float,
+        type=Amount(),
         metavar="BYTES",
         help="Bytes per second of the bodies from one host.  [default: no limit]",
     ),
@@ -261,7 +289,9 @@ WHAT_TO_KEEP = (
 )
 
 KEEPING = (
-    _often("--max-bytes", type=click.IntRange(min=0), metavar="N", help="Most bytes of one file.  [default: no limit]"),
+    _often(
+        "--max-bytes", type=Amount(), metavar="BYTES", help="Most bytes of one file, such as 10M.  [default: no limit]"
+    ),
     _seldom(
         "--max-ratio",
         type=float,

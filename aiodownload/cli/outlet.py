@@ -45,7 +45,8 @@ class Outlet:
             self._write(record(bundle))
         elif not (bundle.ok and self._failures_only):
             reason = f" ({bundle.error})" if bundle.error is not None else ""
-            say(f"{bundle.status.value}: {redact(bundle.url)} -> {printable(str(bundle.file_path))}{reason}")
+            path = f" -> {printable(bundle.file_path)}" if bundle.file_path is not None else ""
+            say(f"{bundle.status.value}: {redact(bundle.url)}{path}{reason}")
         self.add_rejected()
 
     def add_rejected(self) -> None:
@@ -59,12 +60,18 @@ class Outlet:
                 bundle.status = Status.FAILED
                 self._write({**record(bundle), "error": reason})
             else:
-                say(printable(f"{Status.FAILED.value}: {redact(one.url)} ({reason})"))
+                url = f" {redact(one.url)}" if one.url else ""
+                say(printable(f"{Status.FAILED.value}:{url} ({reason})"))
 
-    def report(self, prefix: str = "") -> None:
-        """One line for all."""
+    def report(self, prefix: str = "", total: int | None = None) -> None:
+        """One line for all.
+
+        :param total: how many there were to be, if some may not have been done.
+        """
         self.add_rejected()
-        say(f"{prefix}{self.done} done ({self.bytes} bytes), {self.cached} cached, {self.failed} failed")
+        settled = self.done + self.cached + self.failed
+        left = f", {total - settled} not done" if total is not None and total > settled else ""
+        say(f"{prefix}{self.done} done ({self.bytes} bytes), {self.cached} cached, {self.failed} failed{left}")
 
     def _write(self, value: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(value) + "\n")

@@ -253,7 +253,10 @@ class _Rich:
                 more = len(tally.active) - len(now)
                 if more > 0:
                     lines.append(Text(f"   and {more:,} more", style="dim"))
-            lines += [Text(line, style="yellow", overflow="ellipsis", no_wrap=True) for line in _paused(tally)]
+            lines += [
+                Text(line, style="yellow", overflow="ellipsis", no_wrap=True)
+                for line in (*_waiting(tally), *_paused(tally))
+            ]
         if tally.last_error is not None:
             lines.append(Text(f"last failure: {tally.last_error}", style="red", overflow="ellipsis", no_wrap=True))
         return Group(*lines)
@@ -310,15 +313,25 @@ def _about(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} h"
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _troubles(tally: Tally) -> list[str]:
-    parts = [(tally.failed, "failed"), (tally.retries, "retries"), (tally.waiting, "waiting")]
+    retries = "retry" if tally.retries == 1 else "retries"
+    parts = [(tally.failed, "failed"), (tally.retries, retries), (tally.waiting, "waiting")]
     return [f"{count:,} {name}" for count, name in parts if count]
 
 
 def _middle(tally: Tally) -> str:
     """What became of them, and how fast."""
     by_bytes, by_count = tally.rates()
-    parts = [bytes_text(tally.bytes), f"{bytes_text(by_bytes)}/s", f"{by_count:.3g} files/s", f"{tally.done:,} done"]
+    parts = [
+        bytes_text(tally.bytes),
+        f"{bytes_text(by_bytes)}/s",
+        f"{_number(by_count)} files/s",
+        f"{tally.done:,} done",
+    ]
     if tally.cached:
         parts.append(f"{tally.cached:,} cached")
     parts += _troubles(tally)
@@ -328,7 +341,15 @@ def _middle(tally: Tally) -> str:
 
 
 def _sentence(tally: Tally) -> str:
-    return ", ".join([f"{_position(tally)} in {_times(tally)}", _middle(tally).replace(" · ", ", "), *_paused(tally)])
+    parts = (*_waiting(tally), *_paused(tally))
+    return ", ".join([f"{_position(tally)} in {_times(tally)}", _middle(tally).replace(" · ", ", "), *parts])
+
+
+def _waiting(tally: Tally) -> list[str]:
+    """What waits for its next try, and why."""
+    first, count = tally.waits(2)
+    lines = [f"{one.name}: {one.reason}; tried again in {seconds:.0f} s" for one, seconds in first]
+    return [*lines, f"{count - 2:,} more wait for another try"] if count > 2 else lines
 
 
 def _paused(tally: Tally) -> list[str]:

@@ -23,11 +23,16 @@ from ..events import (
 )
 from ..redact import printable, redact
 
-__all__ = ["Pause", "Tally", "Transfer"]
+__all__ = ["Pause", "Tally", "Transfer", "Wait"]
 
 WINDOW = 10.0  # seconds over which the rates are taken
 SLOT = 0.5  # seconds that are counted as one moment
 PAUSES = 100  # hosts of which a pause is remembered
+
+
+def _name(bundle: AioDownloadBundle) -> str:
+    text = redact(bundle.url).partition("#")[0].partition("?")[0]
+    return printable(text.rstrip("/").rpartition("/")[2] or text)
 
 
 @dataclass(slots=True)
@@ -50,8 +55,7 @@ class Transfer:
     @property
     def name(self) -> str:
         """The last part of its URL that says something."""
-        text = redact(self.bundle.url).partition("#")[0].partition("?")[0]
-        return printable(text.rstrip("/").rpartition("/")[2] or text)
+        return _name(self.bundle)
 
 
 @dataclass(slots=True)
@@ -64,6 +68,20 @@ class Pause:
     """
 
     host: str
+    until: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Wait:
+    """A bundle that waits for its next try.
+
+    :param name: the last part of its URL that says something.
+    :param until: seconds of the tally's clock.
+    :param reason: why the try before failed.
+    """
+
+    name: str
     until: float
     reason: str
 
@@ -85,11 +103,10 @@ class Tally:
         self.ended: float | None = None
         self.total: int | None = 0
         self.done = self.cached = self.failed = self.cancelled = self.retries = self.bytes = 0
-        self.waiting = 0
         self.runs = 0
         self.last_error: str | None = None
         self.active: dict[int, Transfer] = {}
-        self._retrying: set[int] = set()
+        self._waits: dict[int, Wait] = {}
         self._pauses: OrderedDict[str, Pause] = OrderedDict()
         self._expected = 0  # bytes of the bodies whose length is known, and of those that are settled
         self._sized = 0  # how many these are
@@ -105,6 +122,11 @@ class Tally:
             Cancelled: self._cancelled,
             RunFinished: self._finished,
         }
+
+    @property
+    def waiting(self) -> int:
+        """Bundles that wait for their next try."""
+        return len(self._waits)
 
     @property
     def settled(self) -> int:
@@ -143,14 +165,12 @@ class Tally:
 
     def _retried(self, event: RetryScheduled) -> None:
         self.retries += 1
-        self.waiting += 1
         self._leave(event.bundle)
-        self._retrying.add(id(event.bundle))
+        until = self._clock() + event.delay
+        self._waits[id(event.bundle)] = Wait(_name(event.bundle), until, printable(str(event.error)))
 
     def _wait_no_more(self, bundle: AioDownloadBundle) -> None:
-        if id(bundle) in self._retrying:
-            self._retrying.discard(id(bundle))
-            self.waiting -= 1
+        self._waits.pop(id(bundle), None)
 
     def _paused(self, event: HostPaused) -> None:
         self._pauses.pop(event.host, None)
@@ -238,6 +258,8 @@ class Tally:
         left = self.total - self.settled
         if left <= 0:
             return 0.0
+        now = self._clock()
+        wait = max((one.until - now for one in tuple(self._waits.values())), default=0.0)
         by_bytes, by_count = self.rates()
         transfers = tuple(self.active.values())
         if by_bytes > 0 and self._sized > 0:
@@ -246,8 +268,8 @@ class Tally:
             known = sum(
                 max(0, transfer.total - transfer.received) for transfer in transfers if transfer.total is not None
             )
-            return (known + unknown * mean) / by_bytes
-        return left / by_count if by_count > 0 else None
+            return max((known + unknown * mean) / by_bytes, wait)
+        return max(left / by_count, wait) if by_count > 0 else None
 
     def age(self, transfer: Transfer) -> float:
         """Seconds for which it has been under way."""
@@ -257,6 +279,13 @@ class Tally:
         """Those that have been under way for the longest, at most ``count``, the oldest first."""
         transfers = tuple(self.active.values())  # in the order in which they began
         return list(transfers[:count])
+
+    def waits(self, count: int) -> tuple[list[tuple[Wait, float]], int]:
+        """Bundles that wait for a second or more, each with the seconds left, the soonest first; and how many."""
+        now = self._clock()
+        waiting = [(one, one.until - now) for one in tuple(self._waits.values()) if one.until - now >= 1]
+        waiting.sort(key=lambda one: one[1])
+        return waiting[:count], len(waiting)
 
     def pauses(self, count: int) -> tuple[list[tuple[Pause, float]], int]:
         """Hosts that are not asked now, each with the seconds left, the longest first; and how many there are."""

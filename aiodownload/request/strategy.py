@@ -41,6 +41,7 @@ class RequestSettings(TypedDict, total=False):
     jitter: bool
     robots: bool
     contact: str | None
+    delay: float | None
 
 
 class RequestStrategy:
@@ -74,6 +75,8 @@ class RequestStrategy:
         the extra ``robots``.
     :param contact: how to reach whoever runs this, such as a mail address or a URL; told to the servers in the
         User-Agent (str).  None for nothing.
+    :param delay: least seconds (>= 0) from one request start to the next, in place of what ``get_sleep_time`` says at
+        ``bundle.attempts == 0``; None: what it says.
     :raises ConfigurationError: for a value that cannot work.
     """
 
@@ -92,6 +95,7 @@ class RequestStrategy:
     jitter: bool = False
     robots: bool = False
     contact: str | None = None
+    delay: float | None = None
 
     spaced_per_host: ClassVar[bool] = False
     """Whether the spacing at ``bundle.attempts == 0`` holds between the starts for one host, and not for all."""
@@ -114,6 +118,7 @@ class RequestStrategy:
         jitter: bool = False,
         robots: bool = False,
         contact: str | None = None,
+        delay: float | None = None,
     ) -> None:
         self.concurrent = concurrent
         self.max_attempts = max_attempts
@@ -130,6 +135,7 @@ class RequestStrategy:
         self.jitter = jitter
         self.robots = robots
         self.contact = contact
+        self.delay = delay
         check_request_settings(self)
 
     def assert_response(self, response: ClientResponse) -> None:
@@ -289,3 +295,5 @@ def check_request_settings(strategy: RequestStrategy) -> None:
         checks.whole("retry_budget", strategy.retry_budget, 0)
     checks.low_speed(strategy.low_speed)
     checks.contact(strategy.contact)
+    if strategy.delay is not None:
+        checks.number("delay", strategy.delay, least=0)

@@ -157,6 +157,8 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
 
     :raises ConfigurationError: naming the setting.
     """
+    if isinstance(strategy.chunk_size, (str, os.PathLike)):
+        raise ConfigurationError(f"chunk_size must be a whole number; a folder is home={strategy.chunk_size!r}")
     checks.whole("chunk_size", strategy.chunk_size, 1)
     checks.whole("segments", strategy.segments, 1, MOST_SEGMENTS)
     if strategy.max_bytes is not None:

@@ -107,7 +107,7 @@ TOOLS = [
     Tool(
         "aiodownload",
         _driver("aiodownload"),
-        _DRIVEN,
+        {**_DRIVEN, "segments": "--file f.bin --segments 4"},
         partial=signal.SIGKILL,
         packages=("aiodownload", "aiohttp"),
         install="run from a checkout, in an environment where aiohttp is installed",

@@ -28,6 +28,7 @@ parser.add_argument("--folder", default=".")
 parser.add_argument("--skip", action="store_true")
 parser.add_argument("--header", action="append", default=[])
 parser.add_argument("--sha256")
+parser.add_argument("--segments", type=int, default=1)
 given = parser.parse_args()
 
 more = {}
@@ -41,8 +42,8 @@ if given.file:
 bundle = aiodownload.one(
     AioDownloadBundle(given.url, headers=dict(pair.split(": ", 1) for pair in given.header), **more),
     AioDownload(
-        download_strategy=DownloadStrategy(home=given.folder, skip_cached=given.skip),
-        request_strategy=Quick(max_attempts=5, timeout=10),
+        download_strategy=DownloadStrategy(home=given.folder, skip_cached=given.skip, segments=given.segments),
+        request_strategy=Quick(max_attempts=5, timeout=10, concurrent=max(2, given.segments)),
     ),
 )
 print(repr(bundle))
