@@ -565,7 +565,9 @@ def test_polite_keeps_its_distance_to_each_host(many_servers: list[FaultServer],
     for server in many_servers:
         assert server.requests[0].target == "/robots.txt"
         assert len(server.requests) == 5
-        assert all(gap > 0.2 for gap in gaps(server))
+        # A request may come late at a busy server, and the one after it just in time.
+        assert all(gap > 0.1 for gap in gaps(server))
+        assert sum(gaps(server)) > 4 * 0.25 - 0.15
 
 
 def test_robots_txt_is_obeyed(server: FaultServer, home: Any) -> None:
