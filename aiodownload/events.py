@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias, get_args, runtime_checkable
 
 from .bundle import AioDownloadBundle
@@ -30,30 +29,68 @@ __all__ = [
 _log = logging.getLogger("aiodownload.events")
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+_set = object.__setattr__
+
+
+class _Record:
+    """What an event holds, which nobody changes.  (Dataclasses would take three milliseconds of every import.)"""
+
+    __slots__ = ()
+    __match_args__: tuple[str, ...] = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be set: what has happened has happened")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__match_args__)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
+        return f"{type(self).__name__}({fields})"
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self._values()
+
+
+class RunStarted(_Record):
     """A call begins: one ``one``, ``each`` or ``swarm``.
 
     :param total: how many bundles it will settle (int), or None where the input does not tell its length.
     """
 
+    __slots__ = __match_args__ = ("total",)
     total: int | None
 
+    def __init__(self, total: int | None) -> None:
+        _set(self, "total", total)
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+
+class RunFinished(_Record):
     """A call has ended, in whichever way."""
 
+    __slots__ = __match_args__ = ()
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+
+class Attempted(_Record):
     """A try of ``bundle`` begins; ``bundle.attempts`` does not count it yet."""
 
+    __slots__ = __match_args__ = ("bundle",)
     bundle: AioDownloadBundle
 
+    def __init__(self, bundle: AioDownloadBundle) -> None:
+        _set(self, "bundle", bundle)
 
-@dataclass(frozen=True, slots=True)
-class Receiving:
+
+class Receiving(_Record):
     """The head of an answer was judged good, and its body begins to come.
 
     :param bundle: what it is for.
@@ -61,25 +98,34 @@ class Receiving:
     :param held: bytes of it that an earlier try or run has left, and that do not come again (int).
     """
 
+    __slots__ = __match_args__ = ("bundle", "total", "held")
     bundle: AioDownloadBundle
     total: int | None
     held: int
 
+    def __init__(self, bundle: AioDownloadBundle, total: int | None, held: int) -> None:
+        _set(self, "bundle", bundle)
+        _set(self, "total", total)
+        _set(self, "held", held)
 
-@dataclass(frozen=True, slots=True)
-class Received:
+
+class Received(_Record):
     """Bytes of a body have come.
 
     :param bundle: what they are for.
     :param count: how many, as the server sends them (int).
     """
 
+    __slots__ = __match_args__ = ("bundle", "count")
     bundle: AioDownloadBundle
     count: int
 
+    def __init__(self, bundle: AioDownloadBundle, count: int) -> None:
+        _set(self, "bundle", bundle)
+        _set(self, "count", count)
 
-@dataclass(frozen=True, slots=True)
-class HostPaused:
+
+class HostPaused(_Record):
     """A host is not asked for a while: it has said so, or does not answer.  Told again whenever it says so again.
 
     :param host: scheme, name and port (str).
@@ -87,32 +133,49 @@ class HostPaused:
     :param reason: in words (str).
     """
 
+    __slots__ = __match_args__ = ("host", "seconds", "reason")
     host: str
     seconds: float
     reason: str
 
+    def __init__(self, host: str, seconds: float, reason: str) -> None:
+        _set(self, "host", host)
+        _set(self, "seconds", seconds)
+        _set(self, "reason", reason)
 
-@dataclass(frozen=True, slots=True)
-class RetryScheduled:
+
+class RetryScheduled(_Record):
     """A try failed with ``error``; the next one begins no earlier than ``delay`` seconds from now."""
 
+    __slots__ = __match_args__ = ("bundle", "delay", "error")
     bundle: AioDownloadBundle
     delay: float
     error: AioDownloadError
 
+    def __init__(self, bundle: AioDownloadBundle, delay: float, error: AioDownloadError) -> None:
+        _set(self, "bundle", bundle)
+        _set(self, "delay", delay)
+        _set(self, "error", error)
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+
+class Settled(_Record):
     """``bundle`` has its outcome."""
 
+    __slots__ = __match_args__ = ("bundle",)
     bundle: AioDownloadBundle
 
+    def __init__(self, bundle: AioDownloadBundle) -> None:
+        _set(self, "bundle", bundle)
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+
+class Cancelled(_Record):
     """``bundle`` gets no outcome: its call was left or interrupted, or has ended by an error."""
 
+    __slots__ = __match_args__ = ("bundle",)
     bundle: AioDownloadBundle
+
+    def __init__(self, bundle: AioDownloadBundle) -> None:
+        _set(self, "bundle", bundle)
 
 
 Event: TypeAlias = (

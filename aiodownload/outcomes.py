@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -53,8 +52,10 @@ class Outcomes(list[AioDownloadBundle]):
 
     def _repr_html_(self) -> str:
         """For IPython: how many became what, and the first of them, failures before all others."""
+        from html import escape
+
         counts = Counter(bundle.status.value for bundle in self)
-        summary = ", ".join(f"{html.escape(status)}: {count:,}" for status, count in counts.most_common())
+        summary = ", ".join(f"{escape(status)}: {count:,}" for status, count in counts.most_common())
         shown = sorted(self, key=lambda bundle: bundle.ok)[:SHOWN]
         head = "".join(f"<th>{name}</th>" for name in ("URL", "Status", "Bytes", "File or reason"))
         rows = "".join(_row(bundle) for bundle in shown)
@@ -64,8 +65,10 @@ class Outcomes(list[AioDownloadBundle]):
 
 def _row(bundle: AioDownloadBundle) -> str:
     last = str(bundle.file_path if bundle.error is None else bundle.error)
+    from html import escape
+
     cells = (printable(redact(bundle.url)), bundle.status.value, f"{bundle.size or 0:,}", printable(last))
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def to_dataframe(bundles: Iterable[AioDownloadBundle]) -> pd.DataFrame:
