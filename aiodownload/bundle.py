@@ -58,6 +58,10 @@ _BAD_HOST = re.compile(r"[\x00-\x20\x7f%/\\?#@<>^|]")
 _BAD_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*\\")
 
 
+def _is_text(url: object) -> bool:
+    return isinstance(url, (str, URL))
+
+
 _RESULTS = (
     "_file_path",
     "attempts",
@@ -97,6 +101,10 @@ class AioDownloadBundle:
     to the outcome).
     """
 
+    # An instance has no more than 30 attributes of its own: beyond that each would have a dict of its own (CPython).
+    _is_text = True  # or a URL
+    _only_head = False  # ask by HEAD, and have no body
+
     def __init__(
         self,
         url: str | URL,
@@ -109,7 +117,8 @@ class AioDownloadBundle:
         file_path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.url: str = url if isinstance(url, str) else str(url)
-        self._is_text = isinstance(url, (str, URL))
+        if not _is_text(url):
+            self._is_text = False
         # The text and its parsed form; given as a URL, it keeps the encoding that the caller chose.
         self._parsed: tuple[str, URL] | None = (self.url, url) if isinstance(url, URL) else None
         self._checked: tuple[str, URL] | None = None
@@ -122,7 +131,6 @@ class AioDownloadBundle:
         self.mirrors: tuple[str, ...] = _checked_mirrors(mirrors, params) if mirrors else ()
         self._given_path = _checked_path(file_path)
         self._row: bytes | None = None  # the key of its row in the journal, if it comes from there
-        self._only_head = False  # ask by HEAD, and have no body
         self._start_afresh()
 
     def _start_afresh(self) -> None:

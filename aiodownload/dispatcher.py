@@ -84,7 +84,7 @@ class Dispatcher:
         :param reason: why; its text is made only if somebody wants it.
         :param seconds: for how long; None: as long as the schedule says.
         """
-        if self._watchers.wants(HostPaused):
+        if self._watchers.listening and self._watchers.wants(HostPaused):
             if seconds is None:
                 seconds = self.schedule.paused_for(origin, self._loop.time())
             if seconds > 0:

@@ -214,9 +214,12 @@ class Watchers:
             for kind in getattr(observer, "event_types", EVENTS):
                 self._told.setdefault(kind, []).append(observer)
 
+        self.listening = bool(self._told)
+        """Whether there is anybody at all; asked for each file, and so no more than an attribute."""
+
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody is to be told of events of this kind."""
-        return bool(self._told) and bool(self._told.get(kind))
+        return bool(self._told.get(kind))
 
     def emit(self, event: Event) -> None:
         """Tell every observer that wants to know; drop one that raises."""

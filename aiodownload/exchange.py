@@ -252,7 +252,7 @@ class Exchanges:
     def _flow(self, bundle: AioDownloadBundle, url: URL) -> Flow | None:
         """What limits the body of ``bundle`` that comes from ``url``, and lets be heard of it."""
         watchers = self._watchers
-        if not watchers.wants(Received):
+        if not (watchers.listening and watchers.wants(Received)):
             return self._flows.of(url)
         return self._flows.of(url, lambda count: watchers.emit(Received(bundle, count)))
 
@@ -310,7 +310,7 @@ class Exchanges:
             validator, held, part = verdict.etag, None, None
         else:
             validator, held, part = plan.asked.validator, plan.held, verdict.end - verdict.first
-        if self._watchers.wants(Receiving):
+        if self._watchers.listening and self._watchers.wants(Receiving):
             self._watchers.emit(Receiving(bundle, *_extent(verdict, held)))
         try:
             bundle._delivery = delivery = Delivery(

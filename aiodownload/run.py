@@ -61,7 +61,7 @@ class _Job(Candidate):
         self.run.refuse(self, error)
 
     def attempted(self) -> None:
-        if self.run.live.watchers.wants(Attempted):
+        if self.run.live.watchers.listening and self.run.live.watchers.wants(Attempted):
             self.run.live.watchers.emit(Attempted(self.bundle))
 
     def free(self) -> None:
@@ -268,13 +268,14 @@ class Run:
 
     async def _work(self, job: _Job, turn: Turn) -> None:
         """One worker: make a try, then rest until there is another to make."""
+        me = asyncio.current_task()
         while True:
             try:
                 await self._try(job, turn)
             except asyncio.CancelledError as error:
                 self._cancelled(job, error)
                 raise
-            if _is_cancelled():  # and a hook has kept that to itself
+            if me is not None and me.cancelling():  # and a hook has kept that to itself
                 raise asyncio.CancelledError
             rest: asyncio.Future[tuple[_Job, Turn]] = self._loop.create_future()
             self._resting.append(rest)
@@ -370,7 +371,7 @@ class Run:
         if self._draining:
             self._drop(job)
             return
-        if self.live.watchers.wants(RetryScheduled):
+        if self.live.watchers.listening and self.live.watchers.wants(RetryScheduled):
             self.live.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
         self.live.dispatcher.submit(turn.entry, again.delay)
         self.look_for_room()
@@ -422,7 +423,7 @@ class Run:
             self._admission.settled(job)
             job.over = True
         self._forget(job)
-        if self.live.watchers.wants(Settled):
+        if self.live.watchers.listening and self.live.watchers.wants(Settled):
             self.live.watchers.emit(Settled(job.bundle))
         self._deliver(job.index, job.bundle)
         self._consumed += self._at_once
@@ -447,7 +448,7 @@ class Run:
         self._admission.settled(job)
         job.over = True
         self._forget(job)
-        if self.live.watchers.wants(Cancelled):
+        if self.live.watchers.listening and self.live.watchers.wants(Cancelled):
             self.live.watchers.emit(Cancelled(job.bundle))
         self._look_for_end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -461,3 +462,10 @@ def test_a_relative_path_lies_below_home(server: FaultServer, quick: Any, home: 
     """A relative ``file_path`` is taken below home and is absolute afterwards."""
     bundle = AioDownloadBundle(server.on("/x", ok(b"x")), file_path="sub/f.bin")
     assert aiodownload.one(bundle, quick()).file_path == str(home / "sub" / "f.bin")
+
+
+def test_a_bundle_is_small() -> None:
+    """Attributes share their names among all bundles, which CPython does for 30 of them: a million bundles are many."""
+    bundle = AioDownloadBundle("https://example.org/a", info=1)
+    assert len(vars(bundle)) < 30
+    assert sys.getsizeof(vars(bundle)) < 400
