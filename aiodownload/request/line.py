@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 LATE = 1.0  # seconds after which a request counts as one that takes long, but never more than
 TIMES = 8  # times what quick ones take, nor less than
-SOON = 0.1  # seconds
+SOON = 0.3  # seconds: a busy moment of this machine makes no slow host
 LEAST = 0.2  # of the slots, for each kind of hosts
 EXPECTED = 30.0  # seconds for which quick hosts are expected to come again
 LATELY = 1.0  # seconds, over which the slots are averaged that quick ones use
@@ -164,7 +164,7 @@ class Line(Generic[T]):
         if kind == NEW:
             if not self._quick:
                 return False
-            if self.active - has[QUICK] >= slots - least:
+            if self.active - has[QUICK] >= slots - least / 2:
                 return True
             return has[NEW] >= (least if self._quick_in_line else max(least, room - has[LONG] - has[SILENT]))
         if not self._eager:
@@ -172,7 +172,15 @@ class Line(Generic[T]):
             soon = self.expecting and len(self._hosts) > 1 and self._used_at - self._quick_at < EXPECTED
             return bool(soon) and has[LONG] + has[SILENT] >= slots - int(slots * LEAST)
         other = has[LONG + SILENT - kind]
+        # Who has never been asked may be quick: a share is for them, too, before one of these takes more than its own.
+        if self._has_new and has[kind] >= least and has[kind] + other >= slots - 2 * least:
+            return True
         return has[kind] >= (least if self._eager_in_line else max(least, room - least - other))
+
+    @property
+    def _has_new(self) -> bool:
+        """Whether a host stands anywhere that has not answered yet."""
+        return bool(self._aside[NEW]) or self._eager_in_line > self._quick_in_line
 
     def _age(self, now: float) -> None:
         """Notice which requests have begun to take long."""
