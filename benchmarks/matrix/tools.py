@@ -24,6 +24,7 @@ SECRETS = {"Authorization": "Bearer hunter2", "Cookie": "session=hunter2", "X-Ap
 MODES = {
     "plain": "",
     "resume": "rows 14-20",
+    "segments": "rows 21-23",
     "skip": "row 25",
     "replace": "row 26",
     "headers": "row 27",
