@@ -26,8 +26,8 @@ class Line(Generic[T]):
 
     Slots are kept for those that give them back soon.  Hosts whose requests take long, a second or eight times what
     others take (they are slow, or have large files), have a fifth of the slots, and more only if nobody else could use
-    them; so have hosts that have not answered yet, each with one request at a time, and those of them that have kept
-    one waiting for long.  Where nobody else has anything to do, they have all.
+    them; so have hosts that have not answered yet, each with one request at a time where slots are scarce, and those of
+    them that have kept one waiting for long.  Where nobody else has anything to do, they have all.
 
     :param slots: how many there are (int >= 1).
     :param hosts: all that are known.
@@ -154,9 +154,13 @@ class Line(Generic[T]):
     def _must_wait(self, host: Host[T]) -> bool:
         """Whether it must let others pass: quicker ones, or, if it has not answered yet, anybody."""
         has, kind = self._has, host.kind
-        if not host.proven and host.active:  # one at a time, until it has answered, where slots are scarce
+        if not host.proven and host.active:
+            # One at a time, until it has answered, where slots are scarce: more are in line than there are slots, or
+            # there are more hosts than slots, and those that have not answered have their share already.
             others = len(self._line) - (host.aside is None)
             if others >= self.slots - self.active:
+                return True
+            if len(self._hosts) > self.slots and has[NEW] + has[SILENT] >= self._least:
                 return True
         slots, least = self.slots, self._least
         # For quick ones, as many as they use, and twice the square root more: so far stray arrivals at random.
@@ -172,15 +176,9 @@ class Line(Generic[T]):
             soon = self.expecting and len(self._hosts) > 1 and self._used_at - self._quick_at < EXPECTED
             return bool(soon) and has[LONG] + has[SILENT] >= slots - int(slots * LEAST)
         other = has[LONG + SILENT - kind]
-        # Who has never been asked may be quick: a share is for them, too, before one of these takes more than its own.
-        if self._has_new and has[kind] >= least and has[kind] + other >= slots - 2 * least:
-            return True
-        return has[kind] >= (least if self._eager_in_line else max(least, room - least - other))
-
-    @property
-    def _has_new(self) -> bool:
-        """Whether a host stands anywhere that has not answered yet."""
-        return bool(self._aside[NEW]) or self._eager_in_line > self._quick_in_line
+        # Who has not answered yet may be quick: a share is for them, too, before one of these takes more than its own.
+        eager = self._eager_in_line or self._aside[NEW]
+        return has[kind] >= (least if eager else max(least, room - least - other))
 
     def _age(self, now: float) -> None:
         """Notice which requests have begun to take long."""
