@@ -309,7 +309,7 @@ async def test_facade_refuses_a_live_session_and_an_entered_object(home: Path) -
 
 def test_facade_refuses_what_is_no_aiodownload() -> None:
     """A strategy in the place of an AioDownload is said at once, before any thread starts."""
-    with pytest.raises(ConfigurationError, match="must be an AioDownload"):
+    with pytest.raises(ConfigurationError, match=r"give AioDownload\(request_strategy=...\)"):
         aiodownload.swarm(["http://127.0.0.1/"], Lenient())  # type: ignore[arg-type]
 
 
