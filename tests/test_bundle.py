@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -465,5 +467,10 @@ def test_a_relative_path_lies_below_home(server: FaultServer, quick: Any, home: 
 
 def test_a_bundle_is_small() -> None:
     """Attributes share their names among all bundles, which CPython does for 30 of them: a million bundles are many."""
-    bundle = AioDownloadBundle("https://example.org/a", info=1)
-    assert len(vars(bundle)) < 30
+    program = (
+        "import sys, aiodownload; bundle = aiodownload.AioDownloadBundle('https://example.org/a', info=1);"
+        "print(len(vars(bundle)), sys.getsizeof(vars(bundle)))"
+    )
+    attributes, size = map(int, subprocess.check_output([sys.executable, "-c", program], text=True).split())
+    assert attributes < 30
+    assert size < 400

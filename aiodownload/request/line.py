@@ -16,6 +16,7 @@ T = TypeVar("T")
 LATE = 1.0  # seconds after which a request counts as one that takes long, but never more than
 TIMES = 8  # times what quick ones take, nor less than
 SOON = 0.3  # seconds: a busy moment of this machine makes no slow host
+FEW = 8  # requests that hosts which have not answered may have at once in any case
 LEAST = 0.2  # of the slots, for each kind of hosts
 EXPECTED = 30.0  # seconds for which quick hosts are expected to come again
 LATELY = 1.0  # seconds, over which the slots are averaged that quick ones use
@@ -160,7 +161,7 @@ class Line(Generic[T]):
             others = len(self._line) - (host.aside is None)
             if others >= self.slots - self.active:
                 return True
-            if len(self._hosts) > self.slots and has[NEW] + has[SILENT] >= self._least:
+            if len(self._hosts) > self.slots and has[NEW] + has[SILENT] >= max(self._least, FEW):
                 return True
         slots, least = self.slots, self._least
         # For quick ones, as many as they use, and twice the square root more: so far stray arrivals at random.

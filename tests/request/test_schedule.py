@@ -565,7 +565,7 @@ def test_slow_hosts_do_not_take_every_slot() -> None:
                 schedule.release(entry, now)
         now += 0.01
     assert schedule.active == 2
-    assert quick >= 6 * 39  # before it has answered, it has no more than others of which nothing is known
+    assert quick >= 6 * 40
 
 
 def test_slow_hosts_have_all_slots_when_nobody_else_wants_them() -> None:
