@@ -33,8 +33,8 @@ from aiodownload import (
     Status,
 )
 from aiodownload.errors import StatusError
-from aiodownload.observers.progress import bytes_text, time_text
 from aiodownload.observers.tally import Tally
+from aiodownload.observers.words import bytes_text, time_text
 from aiodownload.testing import FaultServer, cut, ok, ranged, status
 
 MIB = 1 << 20

@@ -19,7 +19,7 @@ from ..bundle import AioDownloadBundle
 from ..download import AioDownload
 from ..errors import AioDownloadError, ConfigurationError, JournalError, MissingExtraError
 from ..journal import Journal
-from ..observers.progress import bytes_text
+from ..observers.words import bytes_text
 from ..redact import printable, redact
 from ..request.strategy import Adaptive, BackOff, Lenient, Polite, RequestSettings, RequestStrategy
 from ..storage.strategy import DownloadStrategy

@@ -11,11 +11,12 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from ..errors import ConfigurationError, MissingExtraError
 from ..events import EVENTS, Event, RunFinished, RunStarted
 from .tally import Tally
+from .words import bytes_text, cut, extent, middle, paused, position, sentence, times, troubles, waiting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Display", "Progress", "bytes_text", "time_text"]
+__all__ = ["Display", "Progress"]
 
 _log = logging.getLogger("aiodownload.observers.progress")
 
@@ -148,7 +149,7 @@ class _Lines:
         self._file = file
 
     def show(self, tally: Tally) -> None:
-        self._file.write(f"aiodownload: {_sentence(tally)}\n")
+        self._file.write(f"aiodownload: {sentence(tally)}\n")
         self._file.flush()
 
     def finish(self, tally: Tally) -> None:
@@ -176,7 +177,7 @@ class _Tqdm:
         bar = self._bar
         bar.total = tally.total
         rate, _ = tally.rates()
-        bar.set_postfix_str(", ".join([f"{bytes_text(rate)}/s", *_troubles(tally)]), refresh=False)
+        bar.set_postfix_str(", ".join([f"{bytes_text(rate)}/s", *troubles(tally)]), refresh=False)
         bar.update(tally.settled - bar.n)
         bar.refresh()
 
@@ -231,10 +232,10 @@ class _Rich:
                 width=20 if narrow else 40,
                 pulse=tally.total is None and tally.ended is None,
             ),
-            Text(_position(tally)),
-            Text(_times(tally)),
+            Text(position(tally)),
+            Text(times(tally)),
         )
-        lines: list[RenderableType] = [head, Text(_middle(tally))]
+        lines: list[RenderableType] = [head, Text(middle(tally))]
         if tally.ended is None:
             few = tally.total is not None and tally.total <= TRANSFERS
             oldest = tally.longest(TRANSFERS)
@@ -246,16 +247,14 @@ class _Rich:
                         total=one.total or None, completed=one.received, width=12 if narrow else 24,
                         pulse=one.total is None,
                     )  # fmt: skip
-                    body.add_row(
-                        "  ", Text(_cut(one.name, 20 if narrow else 40)), bar, _extent(one.received, one.total)
-                    )
+                    body.add_row("  ", Text(cut(one.name, 20 if narrow else 40)), bar, extent(one.received, one.total))
                 lines.append(body)
                 more = len(tally.active) - len(now)
                 if more > 0:
                     lines.append(Text(f"   and {more:,} more", style="dim"))
             lines += [
                 Text(line, style="yellow", overflow="ellipsis", no_wrap=True)
-                for line in (*_waiting(tally), *_paused(tally))
+                for line in (*waiting(tally), *paused(tally))
             ]
         if tally.last_error is not None:
             lines.append(Text(f"last failure: {tally.last_error}", style="red", overflow="ellipsis", no_wrap=True))
@@ -267,95 +266,3 @@ _DISPLAYS: dict[str, Callable[[IO[str]], Display]] = {"rich": _Rich, "tqdm": _Tq
 
 def _missing(package: str) -> MissingExtraError:
     return MissingExtraError(f"progress={package!r}", "progress")
-
-
-# In words.
-
-
-def bytes_text(count: float) -> str:
-    """``count`` bytes in a unit of which there are less than a thousand: ``"12.3 MB"``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-
-
-def time_text(seconds: float) -> str:
-    """``seconds`` as hours, minutes and seconds: ``"0:01:23"``."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
-
-
-def _cut(text: str, width: int) -> str:
-    """The end of a name tells more than its middle."""
-    return text if len(text) <= width else f"{text[: width // 3]}…{text[-(width - width // 3 - 1) :]}"
-
-
-def _extent(received: int, total: int | None) -> str:
-    return bytes_text(received) if total is None else f"{bytes_text(received)} of {bytes_text(total)}"
-
-
-def _position(tally: Tally) -> str:
-    return f"{tally.settled:,}" if tally.total is None else f"{tally.settled:,} of {tally.total:,}"
-
-
-def _times(tally: Tally) -> str:
-    left = tally.remaining()
-    return time_text(tally.elapsed) + (f", {_about(left)} left" if left is not None and tally.settled else "")
-
-
-def _about(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _troubles(tally: Tally) -> list[str]:
-    retries = "retry" if tally.retries == 1 else "retries"
-    parts = [(tally.failed, "failed"), (tally.retries, retries), (tally.waiting, "waiting")]
-    return [f"{count:,} {name}" for count, name in parts if count]
-
-
-def _middle(tally: Tally) -> str:
-    """What became of them, and how fast."""
-    by_bytes, by_count = tally.rates()
-    parts = [
-        bytes_text(tally.bytes),
-        f"{bytes_text(by_bytes)}/s",
-        f"{_number(by_count)} files/s",
-        f"{tally.done:,} done",
-    ]
-    if tally.cached:
-        parts.append(f"{tally.cached:,} cached")
-    parts += _troubles(tally)
-    if tally.ended is None:
-        parts.append(f"{len(tally.active):,} under way")
-    return " · ".join(parts)
-
-
-def _sentence(tally: Tally) -> str:
-    parts = (*_waiting(tally), *_paused(tally))
-    return ", ".join([f"{_position(tally)} in {_times(tally)}", _middle(tally).replace(" · ", ", "), *parts])
-
-
-def _waiting(tally: Tally) -> list[str]:
-    """What waits for its next try, and why."""
-    first, count = tally.waits(2)
-    lines = [f"{one.name}: {one.reason}; tried again in {seconds:.0f} s" for one, seconds in first]
-    return [*lines, f"{count - 2:,} more wait for another try"] if count > 2 else lines
-
-
-def _paused(tally: Tally) -> list[str]:
-    """Which hosts are not asked now, and why."""
-    if tally.ended is not None:
-        return []
-    first, count = tally.pauses(2)
-    lines = [f"paused for {seconds:.0f} s: {pause.host} ({pause.reason})" for pause, seconds in first]
-    return [*lines, f"{count - 2:,} more hosts are paused"] if count > 2 else lines
