@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -232,6 +233,70 @@ def test_html(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     pages = {path.stem for path in DOCS.glob("*.rst")}
     assert pages <= {path.stem for path in (tmp_path / "html").glob("*.html")}
+
+
+COMMAND = re.compile(r"^ {4}(?:sort -u urls\.txt \| |\.venv/bin/)?(aiodownload .+?)\s*$", re.MULTILINE)
+CELL = re.compile(r"``(aiodownload [^`]+)``")
+
+
+def shown_commands() -> Iterator[str]:
+    """Every command line that a document shows, in a block or in a table."""
+    for name in ("README.rst", *(f"docs/{page}.rst" for page in ("tutorial", "guide", "command_line", "moving"))):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for found in (*COMMAND.findall(text), *CELL.findall(text)):
+            for part in found.split(";"):
+                line = re.split(r"\s+#|\s{2,}| > ", part.strip())[0]  # without what is said about it
+                if line.startswith("aiodownload ") and "[OPTIONS]" not in line:
+                    yield line
+
+
+def test_every_command_that_is_shown_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its options are there, and take what they are given."""
+    pytest.importorskip("click", reason="the extra cli is not installed")
+    from aiodownload.cli import command
+
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "urls.txt",
+        "urls.csv",
+        "list",
+        "list.aria2",
+        "file.meta4",
+        "journal.db",
+        "cookies.txt",
+        "JOURNAL",
+        "FILE",
+    ):
+        Path(name).touch()
+    lines = list(dict.fromkeys(shown_commands()))
+    assert len(lines) > 25
+    for line in lines:
+        words = shlex.split(line)[1:]
+        if words[0] not in command.commands:
+            assert not words[0].startswith("-"), line
+            pytest.fail(f"{line!r} is no command")
+        if len(words) > 1:  # a name in a sentence has no arguments
+            with command.commands[words[0]].make_context(words[0], words[1:]):
+                pass
+
+
+def test_the_settings_that_are_shown_are_read(tmp_path: Path) -> None:
+    """The TOML of the document has names that there are."""
+    pytest.importorskip("click", reason="the extra cli is not installed")
+    from aiodownload.cli import command
+    from aiodownload.cli.config import defaults
+
+    text = (DOCS / "command_line.rst").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^\.\. code-block:: toml\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    (tmp_path / "settings.toml").write_text(textwrap.dedent(block), encoding="utf-8")
+    found = defaults(tmp_path / "settings.toml", command)
+    assert found["get"] == {
+        "strategy": "adaptive",
+        "contact": "me@example.org",
+        "journal": "journal.db",
+        "headers": ["Accept-Language: de"],
+    }
+    assert found["plan"] == {"strategy": "adaptive", "contact": "me@example.org"}
 
 
 def test_the_manual_names_every_option() -> None:
