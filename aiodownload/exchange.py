@@ -286,15 +286,26 @@ class Exchanges:
             retry = bool(self._request.retry(response))
         except Exception as error:
             raise bug(bundle, "retry", error) from error
-        wait = retry_after(response.headers.getall("Retry-After", ()), time.time())
-        limit, later = self._request.max_retry_after, response.status in LATER
-        if wait > limit and (retry or later):
-            told = f"the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
-            if later:
-                permit.closed(wait, RetryAfterError(f"{told} (it told another bundle)", response.status, wait))
-            if retry:
-                return Failure(RetryAfterError(f"{refusal}; {told}", response.status, wait))
-        return Failure(refusal, retry, wait, later=later and wait == 0)
+        wait, told = self._sent_away(response, permit)
+        if told and retry:
+            return Failure(RetryAfterError(f"{refusal}; {told}", response.status, wait))
+        return Failure(refusal, retry, wait, later=response.status in LATER and wait == 0)
+
+    def _sent_away(self, response: aiohttp.ClientResponse, permit: Permit) -> tuple[float, str]:
+        """For how many seconds the server asks to be left alone, and in words if that is too long to wait for.
+
+        If its status says that it has too much to do, that is true for others as well.
+        """
+        wait, limit = (
+            retry_after(response.headers.getall("Retry-After", ()), time.time()),
+            self._request.max_retry_after,
+        )
+        if wait <= limit:
+            return wait, ""
+        told = f"the server asks to come back in {wait:.0f} s, and max_retry_after is {limit:g} s"
+        if response.status in LATER:
+            permit.closed(wait, RetryAfterError(f"{told} (it told another bundle)", response.status, wait))
+        return wait, told
 
     async def _receive(
         self,
@@ -385,7 +396,7 @@ class Exchanges:
             if isinstance(verdict, Part) and reason is None:
                 return Arriving(Body(response.content, flow), verdict.end, response.close)
             if isinstance(verdict, Refuse):
-                self._refused(bundle, response, permit, StatusError(verdict.reason, response.status))
+                self._sent_away(response, permit)
             raise Refused(reason or getattr(verdict, "reason", "the server sent the whole of it"))
         except BaseException:
             response.close()
