@@ -466,34 +466,75 @@ class Quick(aiodownload.RequestStrategy):
     pass
 download = aiodownload.AioDownload(None, aiodownload.DownloadStrategy(home=sys.argv[1]), Quick(timeout=5))
 for bundle in aiodownload.each(sys.argv[2:], download=download, progress=True):
-    print("here:", bundle.url.rpartition("/")[2], flush=True)
+    print("here: " + bundle.url.rpartition("/")[2], flush=True)
 """
 
 
-def test_a_terminal(server: FaultServer, tmp_path: Path) -> None:
-    """A real one: a display that redraws itself, the program's own lines in one piece above it, the end below."""
-    urls = [server.on(f"/file{number}", ok(b"x" * 1000)) for number in range(3)]
+def in_terminal(program: str, *arguments: str) -> str:
+    """What a program writes to its terminal, which is a real one."""
     master, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path), *urls],
+        [sys.executable, "-c", program, *arguments],
         stdout=terminal,
         stderr=terminal,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": "1"},
     )
     os.close(terminal)
     shown = b""
-    try:
-        while True:
-            shown += os.read(master, 1 << 16)
-    except OSError:  # the end of a terminal
-        pass
+    with process:
+        try:
+            while True:
+                shown += os.read(master, 1 << 16)
+        except OSError:  # the end of a terminal
+            pass
     os.close(master)
-    assert process.wait(20) == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert process.returncode == 0, shown[-2000:]
+    return shown.decode()
+
+
+def test_a_terminal(server: FaultServer, tmp_path: Path) -> None:
+    """A real one: a display that redraws itself, the program's own lines in one piece above it, the end below."""
+    urls = [server.on(f"/file{number}", ok(b"x" * 1000)) for number in range(3)]
+    shown = in_terminal(PROGRAM, str(tmp_path), *urls)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
     assert "3 of 3" in text
     for number in range(3):
         assert f"here: file{number}" in text
-    assert b"\x1b[?25h" in shown  # the cursor is there again
+    assert "\x1b[?25h" in shown  # the cursor is there again
+
+
+PRINTING = """
+import sys, threading
+from aiodownload import Progress, RunFinished, RunStarted
+printing = threading.Event()
+def runs():
+    printing.wait()
+    for _ in range(100):
+        progress = Progress("rich")
+        progress.on_event(RunStarted(None))
+        progress.on_event(RunFinished())
+        progress.close()
+thread = threading.Thread(target=runs)
+thread.start()
+count = 0
+while thread.is_alive():
+    print("line", count, ".", flush=True)
+    count += 1
+    printing.set()
+print("lines:", count)
+"""
+
+
+def test_a_program_that_prints_while_displays_come_and_go() -> None:
+    """print() goes on with what stood in for standard output although the display has ended; no line is lost.
+
+    A display that begins or ends amid a line may stand in it.
+    """
+    shown = in_terminal(PRINTING)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    count = re.search(r"lines: (\d+)", text)
+    assert count is not None, text[-2000:]
+    assert int(count[1]) - len(re.findall(r"line \d+ \.", text)) <= 2 * 100
 
 
 NOTEBOOK = """

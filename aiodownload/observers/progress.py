@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,10 @@ FRAMES = 0.2  # seconds from one look at a terminal to the next
 TRANSFERS = 5  # bodies that are shown one by one
 SLOW = 1.0  # seconds after which one is worth a line of its own
 PATIENCE = 2.0  # seconds that the last look may take; a terminal that was stopped takes none
+
+# What has stood in for sys.stdout and sys.stderr lives on after it: print() and others borrow the reference that is in
+# sys, and until CPython 3.13.3 they crash if another thread takes it away meanwhile (python/cpython#130163).
+_stood_in: deque[object] = deque(maxlen=128)
 
 
 class Display(Protocol):
@@ -210,6 +215,7 @@ class _Rich:
                 drawn, console=self._console, auto_refresh=False, redirect_stdout=terminal, redirect_stderr=True
             )
             self._live.start()
+            _stood_in.extend((sys.stdout, sys.stderr))
         self._live.update(drawn, refresh=True)
 
     def finish(self, tally: Tally) -> None:
