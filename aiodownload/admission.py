@@ -192,7 +192,8 @@ class Admission:
         if leader is not None:
             return self._follow(candidate, leader)
         self._objects[id(bundle)] = candidate
-        bundle._start_afresh()
+        if bundle.status is not Status.INITIALIZED:
+            bundle._start_afresh()
         try:
             url = bundle._parse()
             path = chosen_path(self._strategy, bundle)
@@ -272,7 +273,7 @@ class Admission:
                 return True  # it stepped aside to a path that has not been asked for yet
             if record is not None and record[0] == candidate.identity:
                 self._unregister(candidate)
-                candidate.bundle._take_results(record[1])
+                candidate.bundle._take_results(record[1:])
                 candidate.verdict = Candidate.SETTLED
                 return False
         return None

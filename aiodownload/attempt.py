@@ -13,6 +13,7 @@ from .errors import AioDownloadError, DiskError, DownloadError, InvalidURLError,
 from .exchange import Confirmed, Exchanges, Failure, Result, bug
 from .permit import Permit
 from .request.strategy import RequestStrategy
+from .storage.publishing import Publishing
 from .storage.strategy import DownloadStrategy
 
 __all__ = ["Again", "Attempts", "Done", "Failed", "Source", "Verdict", "sleep_time", "tell_failure"]
@@ -35,7 +36,7 @@ class Failed(NamedTuple):
     error: AioDownloadError
 
 
-Verdict: TypeAlias = Done | Confirmed | Again | Failed
+Verdict: TypeAlias = Done | Confirmed | Publishing | Again | Failed
 
 
 @dataclass(slots=True)

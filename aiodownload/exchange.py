@@ -53,6 +53,7 @@ from .storage.delivery import Delivery, Divide
 from .storage.kept import Origin
 from .storage.partial import PartialFile
 from .storage.placement import state_at
+from .storage.publishing import Publishing
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
 from .transport import TRANSPORT_ERRORS, Transport, transport_error
@@ -97,10 +98,10 @@ class _Plan(NamedTuple):
     held: PartialFile | None
 
 
-_Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | None
+_Outcome: TypeAlias = Failure | Restart | _Short | Confirmed | Publishing | None
 
 
-Result: TypeAlias = Failure | Confirmed | None
+Result: TypeAlias = Failure | Confirmed | Publishing | None
 
 
 def _extent(verdict: Whole | Part, held: PartialFile | None) -> tuple[int | None, int]:
@@ -337,8 +338,9 @@ class Exchanges:
                 divide=self._divider(bundle, permit, plan, flow),
                 untouched=not self._override,
             )
-            if self._override:
-                delivery.decode_for_override()
+            if not self._override:
+                return await delivery.receive(wait=False)
+            delivery.decode_for_override()
             await self._download.on_success(response, bundle)
         except _LOUD:
             raise

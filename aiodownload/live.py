@@ -20,6 +20,7 @@ from .request.schedule import Entry, Schedule
 from .request.strategy import check_request_settings, limits_of
 from .run import Deliver, Run
 from .source import Source
+from .storage.publishing import Publishing
 from .storage.strategy import check_download_settings
 from .storage.workspace import Workspace
 from .transport import Transport
@@ -127,6 +128,9 @@ class Live:
             bundle._parse()
             bundle._file_path = chosen_path(self.download, bundle)
             verdict: Verdict = await self.attempts.one(bundle, Permit())
+            if isinstance(verdict, Publishing):
+                await verdict.finish()
+                verdict = Done()
         except DownloadError as error:
             bundle.error = error
             verdict = Failed(error)

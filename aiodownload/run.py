@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .admission import Admission, Candidate
-from .attempt import Again, Failed, Verdict, sleep_time, tell_failure
+from .attempt import Again, Done, Failed, Verdict, sleep_time, tell_failure
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
-from .errors import AioDownloadError, DeadlineError, StrategyError, UsageError
+from .errors import AioDownloadError, DeadlineError, DownloadError, StrategyError, UsageError
 from .events import Attempted, Cancelled, RetryScheduled, RunFinished, RunStarted, Settled
 from .exchange import Confirmed
 from .permit import Turn
 from .request.hosts import host_of
 from .request.schedule import Entry
 from .source import Source
+from .storage.publishing import Publishing
 
 if TYPE_CHECKING:
     from .live import Live
@@ -93,6 +95,8 @@ class Run:
         self._consumed = 0
         self._active = 0
         self._waiting = 0
+        self._publishing = 0  # files that are about to get their names
+        self._none_left: asyncio.Event | None = None
         self._budget = live.request.retry_budget
         self._exhausted = False
         self._draining = False
@@ -257,14 +261,10 @@ class Run:
                 rest.set_result((job, turn))
                 self.look_for_room()
                 return
-        work = self._work(job, turn)
-        try:
-            self._group.create_task(work)
-        except RuntimeError:  # the group is being taken down
-            work.close()
-            self._drop(job)
-        else:
+        if self._in_task(self._work(job, turn)):
             self.look_for_room()
+        else:
+            self._drop(job)
 
     async def _work(self, job: _Job, turn: Turn) -> None:
         """One worker: make a try, then rest until there is another to make."""
@@ -305,28 +305,56 @@ class Run:
             raise StrategyError(job.bundle, "a hook", "it raised CancelledError") from error
 
     async def _try(self, job: _Job, turn: Turn) -> None:
-        bundle = job.bundle
         try:
             if self.live.request.deadline is None:
-                verdict = await self.live.attempts.one(bundle, turn)
+                verdict = await self.live.attempts.one(job.bundle, turn)
             else:
                 verdict = await self._in_time(job, turn, self.live.request.deadline)
         finally:
             turn.free()
+        if isinstance(verdict, Publishing):
+            self._publishing += 1
+            verdict.then(partial(self._published, job))
+            return
         if isinstance(verdict, Again):
             if self._may_retry():
                 self._wait(job, turn, verdict)
                 return
             verdict = Failed(verdict.error)
+        if not self._settle(job, verdict):
+            await self._finish(job)
+
+    def _published(self, job: _Job, publishing: Publishing) -> None:
+        """Its file has its name, or cannot get it."""
+        self._publishing -= 1
+        if publishing.lost:
+            self._spawn(job, self._publish_anew(job, publishing))
+        elif not self._settle(job, Done() if publishing.error is None else Failed(publishing.error)):
+            self._spawn(job, self._finish(job))
+        if not self._publishing and self._none_left is not None:
+            self._none_left.set()
+
+    async def _publish_anew(self, job: _Job, publishing: Publishing) -> None:
+        verdict: Verdict = Done()
+        try:
+            await publishing.finish()
+        except DownloadError as error:
+            verdict = Failed(error)
+        if not self._settle(job, verdict):
+            await self._finish(job)
+
+    def _settle(self, job: _Job, verdict: Verdict) -> bool:
+        """Give the bundle its status, and hand it over unless there is somebody to wait for, or to tell."""
+        bundle = job.bundle
         if isinstance(verdict, Failed):
             bundle.error, bundle.status = verdict.error, Status.FAILED
         else:
             bundle.status = Status.CACHED if isinstance(verdict, Confirmed) else Status.DONE
         bundle.elapsed = self._loop.time() - job.began
-        if bundle.ok and not job.followers and job.registered is None:  # nobody to wait for or to tell
+        if bundle.ok and not job.followers and job.registered is None:
             self._hand_over(job)
-        else:
-            await self._finish(job)
+            return True
+        return False
 
     async def _in_time(self, job: _Job, turn: Turn, deadline: float) -> Verdict:
         """One try, within the deadline."""
@@ -388,13 +416,18 @@ class Run:
 
     def _spawn(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` in a task of the run."""
-        loud = self._loudly(job, work)
-        try:
-            self._group.create_task(loud)
-        except RuntimeError:  # the group is being taken down
-            loud.close()
+        if not self._in_task(self._loudly(job, work)):
             work.close()
             self._drop(job)
+
+    def _in_task(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do ``work`` in a task of the run; False if the run is being taken down."""
+        try:
+            self._group.create_task(work)
+        except RuntimeError:
+            work.close()
+            return False
+        return True
 
     async def _finish(self, job: _Job) -> None:
         """The bundle has its status: note it, call ``on_fail``, hand it over; so for all that waited for the same."""
@@ -430,7 +463,7 @@ class Run:
         self.look_for_room()
         self._look_for_end()
         if self._admission.overflows():
-            self._group.create_task(self._admission.spill())
+            self._in_task(self._admission.spill())
 
     def _forget(self, job: _Job) -> None:
         self._mark(job, _Job.READY)
@@ -466,7 +499,22 @@ class Run:
             cause = _first(group_error)
             raise cause from cause.__cause__
         finally:
-            self._clear()
+            try:
+                await self._all_published()
+            finally:
+                self._clear()
+
+    async def _all_published(self) -> None:
+        """Wait, also if that is cancelled, for files that are about to get their names: others may have them then."""
+        cancelled = None
+        while self._publishing:
+            self._none_left = asyncio.Event()
+            try:
+                await self._none_left.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     def _clear(self) -> None:
         if self in self.live.runs:

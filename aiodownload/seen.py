@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ _RECENT = 8192
 _BATCH = 2048
 _FILTER_BITS = 1 << 25  # 4 MiB: under 1 false look-up in 100 up to 3 million URLs, and never a wrong answer
 
-Record = tuple[bytes, tuple[Any, ...]]
-"""Identity of the request (bytes) and the results of its bundle."""
+Record = tuple[Any, ...]
+"""Identity of the request (bytes), followed by the results of its bundle: one tuple for the garbage collector."""
 
 
 class SpillError(Exception):
@@ -69,7 +69,7 @@ class Seen:
 
     def put(self, path: str, identity: bytes, results: tuple[Any, ...]) -> None:
         """Remember what became of the request ``identity`` that was to write to ``path``."""
-        self._recent[path] = (identity, results)
+        self._recent[path] = (identity, *results)
 
     def get(self, path: str) -> Record | None:
         """Return what is in memory for ``path``."""
@@ -112,7 +112,7 @@ class Seen:
                 raise SpillError(str(error)) from error
 
     def _spill(self, database: sqlite3.Connection) -> None:
-        rows = [(_key(path), identity, _pack(results)) for path, (identity, results) in self._leaving.items()]
+        rows = [(_key(path), identity, _pack(results)) for path, (identity, *results) in self._leaving.items()]
         database.execute("BEGIN")
         database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", sorted(rows))
         database.execute("COMMIT")
@@ -140,7 +140,7 @@ class Seen:
                     "SELECT identity, results FROM seen WHERE path = ?", (_key(path),)
                 ).fetchone()
                 if row is not None:
-                    known[path] = (row[0], _unpack(row[1]))
+                    known[path] = (row[0], *_unpack(row[1]))
         return known
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ def _spots(key: bytes) -> tuple[int, ...]:
     return tuple(int.from_bytes(key[at : at + 4], "little") % _FILTER_BITS for at in (0, 4, 8, 12))
 
 
-def _pack(results: tuple[Any, ...]) -> str:
+def _pack(results: Sequence[Any]) -> str:
     path, attempts, status, error, http_status, final_url, headers, size, verified, elapsed = results
     told = None
     if error is not None:

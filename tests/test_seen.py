@@ -70,7 +70,7 @@ def test_the_latest_are_in_memory() -> None:
     record = seen.get("/a")
     assert record is not None
     assert record[0] == b"one"
-    assert_same(record[1], results(1))
+    assert_same(record[1:], results(1))
     assert seen.get("/b") is None
     assert not seen.spilled
     assert not seen.full
@@ -109,7 +109,7 @@ def test_the_oldest_leave_first_and_stay_known() -> None:
     recalled = seen.recall([f"/{number}" for number in range(5)])
     assert list(recalled) == ["/0", "/1"]
     for number in range(2):
-        identity, found = recalled[f"/{number}"]
+        identity, *found = recalled[f"/{number}"]
         assert identity == b"%d" % number
         assert_same(found, results(number))
     seen.close()
@@ -144,7 +144,7 @@ def test_a_recalled_outcome_is_exact(error: AioDownloadError | None) -> None:
         expected = results(number, error, **more)
         seen.put(f"/{number}", b"\0\xff", expected)
         spill(seen)
-        identity, found = seen.recall([f"/{number}"])[f"/{number}"]
+        identity, *found = seen.recall([f"/{number}"])[f"/{number}"]
         assert identity == b"\0\xff"
         assert_same(expected, found)
     seen.close()
@@ -162,7 +162,7 @@ def test_an_error_of_a_strategy_keeps_its_text() -> None:
     spill(seen)
     recalled = seen.recall(["/plain", "/odd"])
     for path, text in (("/plain", "my words"), ("/odd", "{'no': 'plain data'}")):
-        error = recalled[path][1][3]
+        error = recalled[path][4]
         assert type(error) is AioDownloadError
         assert str(error) == text
     seen.close()
@@ -208,7 +208,7 @@ def test_many_are_recalled_exactly() -> None:
         record = seen.get(f"/{number}") or recalled.get(f"/{number}")
         assert record is not None
         assert record[0] == b"%d" % number
-        assert_same(record[1], results(number))
+        assert_same(record[1:], results(number))
     assert sum(seen.get(f"/{number}") is not None for number in numbers) <= 12
     seen.close()
 

@@ -26,6 +26,7 @@ from .disposition import modified, suggestion
 from .kept import Origin
 from .partial import BATCH, PartialFile
 from .paths import suggested
+from .publishing import Publishing
 from .record import identity
 from .workspace import Workspace
 
@@ -155,9 +156,11 @@ class Delivery:
         """Give the response its own content back."""
         self._response.content = self._content
 
-    async def receive(self) -> None:
+    async def receive(self, *, wait: bool = True) -> Publishing | None:
         """Read the body, store it, prove it whole, and publish it.
 
+        :param wait: until the file has its name.
+        :returns: what is to be waited for, if ``wait`` is False and it has not got it yet; else None.
         :raises DownloadError: if it is not whole, too large, or cannot be stored; the final path is then as it
             was.  Errors of the transport come as aiohttp raises them.
         """
@@ -184,8 +187,10 @@ class Delivery:
                 self._as_sent.verify(transient=not bundle._mismatched)
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
-            bundle.size = await sink.commit()
-            bundle._file_path = path
+            publishing = Publishing(bundle, sink, path, proof)
+            if wait or not sink.hand_in(publishing.tell):
+                publishing.tell(await sink.commit(), None)
+                return None
         except BaseException as error:
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
@@ -194,7 +199,7 @@ class Delivery:
             if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
-        bundle.verified = proof
+        return publishing
 
     async def _read(self, sink: PartialFile, decoder: Decoder | None) -> None:
         if decoder is not None:

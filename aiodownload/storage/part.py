@@ -380,3 +380,4 @@ def main() -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     with contextlib.suppress(OSError):  # the parent is gone
         serve(sys.stdin.fileno(), sys.argv[1])
+    os._exit(0)  # nothing is left to tidy up, and somebody waits for the end

@@ -15,13 +15,15 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeAlias
 
 from . import part
 from .owner import me
 from .part import ACTIONS, REPLY, REQUEST, PartError
 
-__all__ = ["Publisher", "PublisherError"]
+__all__ = ["Answer", "Publisher", "PublisherError"]
 
 PROMPT = 0.25  # seconds without an answer after which it counts as slow, and threads work beside it
 # Seconds in which bodies are gathered for one trip: to wake the process costs more than to write a file.
@@ -33,6 +35,11 @@ _PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?")
 
 class PublisherError(Exception):
     """The process has ended, and what became of the file is not known: publish it again."""
+
+
+Answer: TypeAlias = Callable[["PartError | PublisherError | None"], object]
+"""Is told, on the event loop, what became of a file; None: it has its name.  What it raises goes to the
+event loop's exception handler."""
 
 
 class Publisher:
@@ -70,7 +77,7 @@ class Publisher:
         self._gone = False
         self._unheard = 0.0  # since when it owes an answer
         self._number = 0
-        self._jobs: dict[int, tuple[asyncio.Future[None], str]] = {}
+        self._jobs: dict[int, tuple[Answer, str]] = {}
         self._outbox: list[bytes] = []
         self._unsent = memoryview(b"")
         self._blocked = False
@@ -98,18 +105,25 @@ class Publisher:
         :raises PartError: if the disk refuses.
         :raises PublisherError: if the process ended before it could answer.
         """
+        published: asyncio.Future[None] = self._loop.create_future()
+        self.hand_in(path, mode, body, root, partial(_settle, published))
+        await published
+
+    def hand_in(self, path: str, mode: int, body: Iterable[bytes], root: str | None, answer: Answer) -> None:
+        """Have a whole body published, without waiting for it; see :meth:`publish`.
+
+        :raises PublisherError: if the process has ended.
+        """
         if self._gone:
             raise PublisherError
         name, content = os.fsencode(f"{root or ''}\0{path}"), b"".join(body)
         self._number = number = self._number % _LARGEST_NUMBER + 1  # 0 is the one of READY
-        future: asyncio.Future[None] = self._loop.create_future()
         if not self._jobs:
             self._unheard = self._loop.time()
-        self._jobs[number] = future, path
+        self._jobs[number] = answer, path
         if not self._outbox:
             self._loop.call_later(GATHER, self._send)  # what else is finished by then goes along
         self._outbox += (REQUEST.pack(number, mode, len(name), len(content)), name, content)
-        await future
 
     async def settled(self, path: str) -> None:
         """Wait until nothing is under way for ``path``, also if nobody waits for its answer any more."""
@@ -130,9 +144,8 @@ class Publisher:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         jobs, self._jobs = self._jobs, {}
-        for future, _ in jobs.values():
-            if not future.done():
-                future.set_exception(PublisherError())
+        for answer, _ in jobs.values():
+            self._answer(answer, PublisherError())
         self._tell_change()
 
     def end(self) -> None:
@@ -143,6 +156,14 @@ class Publisher:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _answer(self, answer: Answer, error: PartError | PublisherError | None) -> None:
+        try:
+            answer(error)
+        except Exception as mistake:  # the others are to get theirs
+            self._loop.call_exception_handler(
+                {"message": "an answer of the publisher was not taken", "exception": mistake}
+            )
 
     def _change(self) -> asyncio.Future[None]:
         change: asyncio.Future[None] = self._loop.create_future()
@@ -192,12 +213,16 @@ class Publisher:
             if not number:
                 self._ready = True
                 continue
-            future, _ = self._jobs.pop(number)
-            if future.done():
-                continue
-            if failed:
-                future.set_exception(PartError(ACTIONS[failed - 1], None if errno < 0 else errno))
-            else:
-                future.set_result(None)
+            answer, _ = self._jobs.pop(number)
+            self._answer(answer, PartError(ACTIONS[failed - 1], None if errno < 0 else errno) if failed else None)
         if self._changed:
             self._tell_change()
+
+
+def _settle(published: asyncio.Future[None], error: PartError | PublisherError | None) -> None:
+    if published.done():  # nobody waits any more
+        return
+    if error is None:
+        published.set_result(None)
+    else:
+        published.set_exception(error)

@@ -67,6 +67,7 @@ async def disk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Disk]:
 
 async def started(disk: Disk) -> Publisher:
     """The process of these disk threads, once it takes jobs."""
+    disk.note(1)
     await until(lambda: disk.publisher(1))
     assert disk._publisher is not None
     return disk._publisher
@@ -276,7 +277,7 @@ async def test_close_right_after_the_start(monkeypatch: pytest.MonkeyPatch) -> N
     """A process that has not yet said a word is ended as well."""
     monkeypatch.setattr(disk_module, "MANY", 1)
     disk = Disk()
-    assert disk.publisher(1) is None
+    disk.note(1)
     await asyncio.wait_for(disk.close(), BOUND)
     assert disk._publisher is not None
     assert disk._publisher._process.returncode is not None
@@ -310,7 +311,7 @@ async def test_where_it_cannot_start_threads_do_the_work(
     """Nobody notices, and no second start is tried."""
     with monkeypatch.context() as patch:
         spoil(patch)
-        assert disk.publisher(1) is None
+        disk.note(1)
         assert disk._starting is not None
         await disk._starting
     for name in ("a", "b"):
@@ -325,7 +326,7 @@ async def test_a_program_that_ends_at_once(disk: Disk, monkeypatch: pytest.Monke
     program = tmp_path / "part.py"
     program.write_text("raise SystemExit(3)")
     monkeypatch.setattr(part, "__file__", str(program))
-    assert disk.publisher(1) is None
+    disk.note(1)
     await until(lambda: disk._publisher and disk._publisher._gone)
     assert disk.publisher(1) is None
 
@@ -339,7 +340,7 @@ async def test_a_loop_that_cannot_watch_sockets(disk: Disk, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "add_reader", refuse)
-        assert disk.publisher(1) is None
+        disk.note(1)
         assert disk._starting is not None
         await disk._starting
     assert disk.publisher(1) is None
@@ -446,13 +447,13 @@ def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypatch: py
     for path, body in wanted.items():
         server.on(path, ok(body))
     given: list[str] = []
-    publish = Publisher.publish
+    hand_in = Publisher.hand_in
 
-    async def noted(self: Publisher, path: str, *rest: Any) -> None:
+    def noted(self: Publisher, path: str, *rest: Any) -> None:
         given.append(path)
-        await publish(self, path, *rest)
+        hand_in(self, path, *rest)
 
-    monkeypatch.setattr(Publisher, "publish", noted)
+    monkeypatch.setattr(Publisher, "hand_in", noted)
     download = aiodownload.AioDownload(
         download_strategy=aiodownload.DownloadStrategy(home=home),
         request_strategy=aiodownload.RequestStrategy(concurrent=8),
@@ -470,14 +471,14 @@ def test_a_swarm_whose_process_is_killed(server: FaultServer, home: Path, monkey
     wanted = {f"/{index}.bin": bytes([index % 256]) * 9000 for index in range(300)}
     for path, body in wanted.items():
         server.on(path, ok(body))
-    publish = Publisher.publish
+    hand_in = Publisher.hand_in
 
-    async def murderous(self: Publisher, path: str, *rest: Any) -> None:
+    def murderous(self: Publisher, path: str, *rest: Any) -> None:
         if self._number == 20:
             asyncio.get_running_loop().call_later(0.001, os.kill, self._process.pid, signal.SIGKILL)
-        await publish(self, path, *rest)
+        hand_in(self, path, *rest)
 
-    monkeypatch.setattr(Publisher, "publish", murderous)
+    monkeypatch.setattr(Publisher, "hand_in", murderous)
     download = aiodownload.AioDownload(
         download_strategy=aiodownload.DownloadStrategy(home=home),
         request_strategy=aiodownload.RequestStrategy(concurrent=8),
