@@ -202,7 +202,7 @@ class Admission:
         candidate.wanted = path
         self._set_path(candidate, path)
         candidate.asked = candidate.key
-        candidate.identity = _identity(str(url), bundle)
+        candidate.identity = _identity(bundle._text_of(url), bundle)
         return True
 
     def _names(self, candidate: Candidate) -> tuple[str, ...]:
@@ -242,25 +242,31 @@ class Admission:
             if again is not None:
                 return again
             key = candidate.key
-            if places.linked(key, candidate.parent):
-                return self._fail(candidate, PathError(candidate.path, _LINKED))
             record = self._seen.get(key) or recalled.get(key)
-            taken = places.in_the_way(key, candidate.parent)
-            if taken is None:
-                taken = 0 if record is not None else places.clash(key, candidate.parent)
-            if taken is None:
-                self._flying[key] = candidate
-                if candidate.turn:
-                    self._detours = True
-                    self._flying[candidate.detour] = candidate
-                places.take(key, candidate.parent)
-                candidate.bundle._file_path = candidate.path
+            if record is not None or not places.is_clear(key, candidate.parent):
+                if places.linked(key, candidate.parent):
+                    return self._fail(candidate, PathError(candidate.path, _LINKED))
+                taken = places.in_the_way(key, candidate.parent)
+                if taken is None:
+                    taken = 0 if record is not None else places.clash(key, candidate.parent)
+                if taken is not None:
+                    if not self._aside(candidate, taken):
+                        return False
+                    continue
                 candidate.bundle._kept = places.keeps(key, candidate.parent)
-                candidate.verdict = Candidate.FETCH
-                return False
-            if not self._aside(candidate, taken):
-                return False
+            self._let_in(candidate)
+            return False
         return True
+
+    def _let_in(self, candidate: Candidate) -> None:
+        """Nothing is in the way."""
+        self._flying[candidate.key] = candidate
+        if candidate.turn:
+            self._detours = True
+            self._flying[candidate.detour] = candidate
+        self._workspace.places.take(candidate.key, candidate.parent)
+        candidate.bundle._file_path = candidate.path
+        candidate.verdict = Candidate.FETCH
 
     def _same_before(self, candidate: Candidate, recalled: _Recalled) -> bool | None:
         """Compare with the same request, if there was one: what :meth:`_meet` returns, or None if there was none."""

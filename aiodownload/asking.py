@@ -95,7 +95,7 @@ def basic_auth(user: str, password: str) -> str:
 def first_hop(bundle: AioDownloadBundle, url: URL) -> Hop:
     """The request for ``url``, which is one of the URLs of ``bundle``, before any redirect."""
     own = not bundle.mirrors or url.origin() == bundle._parse().origin()
-    headers = dict(bundle.headers) if own else {}
+    headers = dict(bundle.headers) if own and bundle.headers else {}
     if url.raw_user is not None or url.raw_password is not None:
         if not any(name.lower() == "authorization" for name in headers):
             headers["Authorization"] = basic_auth(url.user or "", url.password or "")

@@ -74,6 +74,17 @@ _RESULTS = (
     "verified",
     "elapsed",
 )
+_OF_A_RUN = (
+    *_RESULTS[1:],
+    "_mismatched",
+    "_divisible",
+    "_kept",
+    "_publishing",
+    "_condition",
+    "_sources",
+    "_rounds",
+    "_delivery",
+)
 _results_of: Callable[[object], tuple[Any, ...]] = attrgetter(*_RESULTS)
 
 
@@ -102,8 +113,29 @@ class AioDownloadBundle:
     """
 
     # An instance has no more than 30 attributes of its own: beyond that each would have a dict of its own (CPython).
+    # What is as at the beginning stands here, and nothing need be done for it.
+    attempts: int = 0
+    status: Status = Status.INITIALIZED
+    error: AioDownloadError | None = None
+    http_status: int | None = None
+    final_url: str | None = None
+    response_headers: CIMultiDict[str] | None = None
+    size: int | None = None
+    verified: Verified = Verified.NONE
+    elapsed: float = 0.0
     _is_text = True  # or a URL
     _only_head = False  # ask by HEAD, and have no body
+    _parsed: tuple[str, URL] | None = None  # as given, if that was a URL: it keeps the encoding that the caller chose
+    _checked: tuple[str, URL, str] | None = None  # the text as given, its parsed form, and the text of that
+    _row: bytes | None = None  # the key of its row in the journal, if it comes from there
+    _mismatched = False  # whether a body has not had the checksum that it should have
+    _divisible = True  # whether parts of it may be asked for at once
+    _kept = False  # whether an earlier try may have left bytes to go on with
+    _publishing: Callable[[Any], None] | None = None  # notes in the journal what is about to be published
+    _condition: Any = None  # journal.Publication of a file that only has to be confirmed
+    _sources: list[Any] | None = None  # attempt.Source, while there are mirrors
+    _rounds = 0  # tries of each of them
+    _delivery: Any = None  # storage.delivery.Delivery while a response is in hand
 
     def __init__(
         self,
@@ -117,42 +149,25 @@ class AioDownloadBundle:
         file_path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.url: str = url if isinstance(url, str) else str(url)
+        if isinstance(url, URL):
+            self._parsed = (self.url, url)
         if not _is_text(url):
             self._is_text = False
-        # The text and its parsed form; given as a URL, it keeps the encoding that the caller chose.
-        self._parsed: tuple[str, URL] | None = (self.url, url) if isinstance(url, URL) else None
-        self._checked: tuple[str, URL] | None = None
         self.info = info
         self.params = params
         self.headers: dict[str, str] = checked_headers(headers) if headers else {}
         if params:
             form(params)
-        self._digests = given(digest)
+        self._digests = given(digest) if digest is not None else ()
         self.mirrors: tuple[str, ...] = _checked_mirrors(mirrors, params) if mirrors else ()
-        self._given_path = _checked_path(file_path)
-        self._row: bytes | None = None  # the key of its row in the journal, if it comes from there
-        self._start_afresh()
+        self._given_path: str | None = None if file_path is None else _checked_path(file_path)
+        self._file_path: str | None = self._given_path
 
     def _start_afresh(self) -> None:
         """Forget what became of an earlier run."""
-        self._file_path: str | None = self._given_path
-        self.attempts = 0
-        self.status = Status.INITIALIZED
-        self.error: AioDownloadError | None = None
-        self.http_status: int | None = None
-        self.final_url: str | None = None
-        self.response_headers: CIMultiDict[str] | None = None
-        self.size: int | None = None
-        self.verified = Verified.NONE
-        self.elapsed = 0.0
-        self._mismatched = False  # whether a body has not had the checksum that it should have
-        self._divisible = True  # whether parts of it may be asked for at once
-        self._kept = False  # whether an earlier try may have left bytes to go on with
-        self._publishing: Callable[[Any], None] | None = None  # notes in the journal what is about to be published
-        self._condition: Any = None  # journal.Publication of a file that only has to be confirmed
-        self._sources: list[Any] | None = None  # attempt.Source, while there are mirrors
-        self._rounds = 0  # tries of each of them
-        self._delivery: Any = None  # storage.delivery.Delivery while a response is in hand
+        self._file_path = self._given_path
+        for name in _OF_A_RUN:
+            setattr(self, name, getattr(AioDownloadBundle, name))
 
     def _results(self) -> tuple[Any, ...]:
         """What became of this bundle, without the bundle."""
@@ -221,12 +236,20 @@ class AioDownloadBundle:
 
         :raises InvalidURLError: if it is no http(s) URL.
         """
-        if not self._is_text:
-            raise InvalidURLError(self.url, "it must be a str or a URL, or a url_map must make one of it")
-        if self._checked is None or self._checked[0] != self.url:
+        checked = self._checked
+        if checked is None or checked[0] != self.url:
+            if not self._is_text:
+                raise InvalidURLError(self.url, "it must be a str or a URL, or a url_map must make one of it")
             given = self._parsed[1] if self._parsed is not None and self._parsed[0] == self.url else None
-            self._checked = (self.url, parsed(self.url, given))
-        return self._checked[1]
+            url = parsed(self.url, given)
+            text = str(url)
+            self._checked = checked = (self.url, url, self.url if text == self.url else text)
+        return checked[1]
+
+    def _text_of(self, url: URL) -> str:
+        """The text of a URL that is nearly always this bundle's own."""
+        checked = self._checked
+        return checked[2] if checked is not None and checked[1] is url else str(url)
 
     def _form(self) -> bytes | None:
         """The body of the POST, or None for a GET."""
@@ -246,9 +269,9 @@ def parsed(url: str, given: URL | None = None) -> URL:
     text = url.strip(" \t\r\n")
     if not text:
         raise InvalidURLError(url, "it is empty; give an http(s) URL")
-    if _CONTROL.search(text):
+    if not text.isprintable() and _CONTROL.search(text):
         raise InvalidURLError(url, "it holds a control character; percent-encode it or take it out")
-    if _BAD_AUTHORITY.match(text):
+    if "\\" in text and _BAD_AUTHORITY.match(text):
         raise InvalidURLError(url, "its host part holds a backslash; use /")
     try:
         return _checked_url(URL(text), url)

@@ -102,11 +102,13 @@ class Dispatcher:
 
     def pump(self) -> bool:
         """Start what may go, and see to it that the rest is looked at in time; return whether anything has started."""
+        schedule, timer = self.schedule, self._timer
         if self._pumping:  # an eager task that ended within its own start: whoever started it goes on
+            return False
+        if timer is None and not schedule.free and not schedule.refusals:
             return False
         self._pumping = True
         started = False
-        schedule = self.schedule
         try:
             while True:
                 now = self._loop.time()
@@ -114,7 +116,7 @@ class Dispatcher:
                     entry = schedule.refused()
                     if entry is not None:
                         self._refuse(entry)
-                elif schedule.free and (entry := schedule.next(now)) is not None:
+                elif (entry := schedule.next(now)) is not None:
                     self._start(entry)
                     started = True
                 else:
@@ -122,7 +124,6 @@ class Dispatcher:
         finally:
             self._pumping = False
         wake = schedule.wake_at(now)
-        timer = self._timer
         if timer is not None:
             if timer.when() == wake and not timer.cancelled() and wake > now:
                 return started

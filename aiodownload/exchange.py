@@ -49,7 +49,7 @@ from .request.retry_after import LATER, retry_after
 from .request.strategy import RequestStrategy
 from .segments import Refused, Segments
 from .storage.content import Arriving, Body
-from .storage.delivery import Delivery, Divide
+from .storage.delivery import Delivery, Divide, Framing
 from .storage.kept import Origin
 from .storage.partial import PartialFile
 from .storage.placement import state_at
@@ -229,7 +229,7 @@ class Exchanges:
         plan: _Plan,
     ) -> _Outcome:
         bundle.http_status = response.status
-        bundle.final_url = str(url)  # without user and password, and percent-encoded
+        bundle.final_url = bundle._text_of(url)  # without user and password, and percent-encoded
         bundle.response_headers = CIMultiDict(response.headers)
         verdict = accept_response(_head(response), plan.asked)
         if isinstance(verdict, (Restart, Complete)):
@@ -318,8 +318,10 @@ class Exchanges:
         flow: Flow | None,
     ) -> _Outcome:
         bundle.size = None
+        framing: Framing | None = None
         if isinstance(verdict, Whole):
             validator, held, part = verdict.etag, None, None
+            framing = Framing(verdict.length, verdict.chunked)
         else:
             validator, held, part = plan.asked.validator, plan.held, verdict.end - verdict.first
         if self._watchers.listening and self._watchers.wants(Receiving):
@@ -330,6 +332,7 @@ class Exchanges:
                 bundle,
                 response,
                 _keep if bundle.mirrors else permit.free,  # the next mirror is asked at once
+                framing=framing,
                 validator=validator if self._goes_on else None,
                 held=held,
                 part=part,
@@ -430,7 +433,7 @@ def _head(response: aiohttp.ClientResponse) -> Head:
     get = response.headers.getall
     if response.status == 200:  # nearly always; the rest of it speaks of parts
         length, coding, etag = get("Content-Length", ()), get("Transfer-Encoding", ()), get("ETag", ())
-        return Head(200, (), tuple(length), tuple(coding), (), "", tuple(etag))
+        return Head(200, (), length, coding, (), "", etag)
 
     def field(name: str) -> tuple[str, ...]:
         return tuple(get(name, ()))

@@ -284,9 +284,15 @@ class Run:
 
     def _mark(self, job: _Job, state: str) -> None:
         """Keep count of the jobs that are active and of those that wait for something else than a slot."""
-        self._active += (state == _Job.ACTIVE) - (job.state == _Job.ACTIVE)
-        self._waiting += (state == _Job.WAITING) - (job.state == _Job.WAITING)
-        job.state = state
+        before, job.state = job.state, state
+        if before == _Job.ACTIVE:
+            self._active -= 1
+        elif before == _Job.WAITING:
+            self._waiting -= 1
+        if state == _Job.ACTIVE:
+            self._active += 1
+        elif state == _Job.WAITING:
+            self._waiting += 1
 
     async def _loudly(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work``; see :meth:`_cancelled`."""

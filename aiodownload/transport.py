@@ -69,7 +69,15 @@ class Transport:
         self._user_agent = f"{USER_AGENT} (+{contact})" if contact else USER_AGENT
         self._timeout = timeout
         self._public_only = public_only
-        self._limits = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
+        # What every request says; our own sessions have the rest of it.
+        self._plain: dict[str, Any] = {"allow_redirects": False}
+        self._defaults: dict[str, Any] = {
+            "raise_for_status": False,
+            "auto_decompress": False,
+            "timeout": aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout),
+        }
+        if client is not None:
+            self._plain.update(self._defaults)
         self._session: aiohttp.ClientSession
         self._stranger: aiohttp.ClientSession | None = None
         self._asking: dict[asyncio.Task[Any], float] = {}
@@ -110,6 +118,7 @@ class Transport:
             connector=own_connector(self._timeout, public_only=self._public_only),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
+            **self._defaults,
         )
 
     def _stranger_session(self) -> aiohttp.ClientSession:
@@ -123,6 +132,7 @@ class Transport:
                     "User-Agent": home.headers.get("User-Agent", self._user_agent),
                     "Accept-Encoding": "identity",
                 },
+                **self._defaults,
             )
         return self._stranger
 
@@ -137,17 +147,7 @@ class Transport:
         try:
             if task is not None:
                 self._watch(task)
-            return await session.request(
-                hop.method,
-                hop.url,
-                data=_sendable(hop.body),
-                headers=self._headers(hop),
-                **({} if hop.trusted else self._way(hop)),
-                allow_redirects=False,
-                raise_for_status=False,
-                auto_decompress=False,
-                timeout=self._limits,
-            )
+            return await session.request(hop.method, hop.url, **self._settings(hop))
         except asyncio.CancelledError as error:
             if task in self._overdue and task is not None and task.uncancel() == 0:
                 raise _no_head(self._timeout) from error
@@ -168,9 +168,14 @@ class Transport:
                 self._asking.pop(task, None)
                 self._overdue.discard(task)
 
-    def _headers(self, hop: Hop) -> dict[str, str] | None:
-        if not hop.headers and hop.body is None and not hop.terms and self._client is None:
-            return None  # our own session has all that is needed
+    def _settings(self, hop: Hop) -> dict[str, Any]:
+        """The keywords of a request."""
+        if self._client is None and hop.trusted and not hop.headers and hop.body is None and not hop.terms:
+            return self._plain  # our own session has all that is needed
+        way = {} if hop.trusted else self._way(hop)
+        return {**self._plain, "data": _sendable(hop.body), "headers": self._headers(hop), **way}
+
+    def _headers(self, hop: Hop) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", **hop.headers, **hop.terms}
         if hop.body is not None:
             headers.setdefault("Content-Type", _FORM)

@@ -294,6 +294,21 @@ class Host(Generic[T]):
 
     def may_start(self, now: float) -> float | None:
         """When its first entry may start; None if that takes another event than the passing of time."""
+        if self._again or self.later:
+            return self._may_go_on(now)
+        fresh, health = self._fresh, self.health
+        while fresh and fresh[0].gone:
+            fresh.popleft()
+        if not fresh:
+            return None
+        if self._plain and not health.suspect:
+            if self.active >= self._limit:
+                return None
+            return health.alone_until if health.quota is None else health.start()
+        return None if self.active >= self.limit else self.next_start(fresh[0].spacing)
+
+    def _may_go_on(self, now: float) -> float | None:
+        """The same where some of its entries were tried before."""
         later, health = self.later, self.health
         while later and later[0][0] <= now:
             self._put_again(heapq.heappop(later)[2])
@@ -304,9 +319,7 @@ class Host(Generic[T]):
         if not queue or (later and not self._again and not health.owed and health.suspect):
             # One that does not answer is asked by few bundles, until it answers or they give up; the others wait.
             return later[0][0] if later else None
-        if self.active >= (self._limit if self._plain and not health.suspect else self.limit):
-            return None
-        return health.start() if self._plain else self.next_start(queue[0].spacing)
+        return None if self.active >= self.limit else self.next_start(queue[0].spacing)
 
     def started(self, now: float, spacing: float) -> None:
         """Count a request that starts."""

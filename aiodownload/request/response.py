@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from ..redact import printable
@@ -69,12 +69,12 @@ class Head(NamedTuple):
     """The head of the response after the last redirect: raw field values, one for each field line."""
 
     status: int
-    content_range: tuple[str, ...] = ()
-    content_length: tuple[str, ...] = ()
-    transfer_encoding: tuple[str, ...] = ()
-    content_encoding: tuple[str, ...] = ()
+    content_range: Sequence[str] = ()
+    content_length: Sequence[str] = ()
+    transfer_encoding: Sequence[str] = ()
+    content_encoding: Sequence[str] = ()
     content_type: str = ""
-    etag: tuple[str, ...] = ()
+    etag: Sequence[str] = ()
 
 
 class Whole(NamedTuple):
@@ -82,10 +82,12 @@ class Whole(NamedTuple):
 
     :param length: bytes of the body as sent, before any decoding; None: not declared.
     :param etag: its strong ETag, exactly as received, or None.
+    :param chunked: whether a last chunk marks its end.
     """
 
     length: int | None
     etag: str | None
+    chunked: bool = False
 
 
 class Part(NamedTuple):
@@ -175,15 +177,17 @@ def parse_content_range(value: str) -> SentRange | UnsatisfiedRange | None:
     return SentRange(first, last, total)
 
 
-def strong_etag(values: Collection[str]) -> str | None:
+def strong_etag(values: Iterable[str]) -> str | None:
     """Return the strong ETag that all ETag fields agree on, quotes included, or None (RFC 9110 section 8.8.3).
 
     None for no field, a weak tag (``W/"x"``), an illegal one (no quotes, a space in it), and fields that differ.
     """
+    values = list(values)
     if not values:
         return None
-    tags = {value.strip(_OWS) for value in values}
-    tag = tags.pop() if len(tags) == 1 else ""
+    tag = values[0].strip(_OWS)
+    if len(values) > 1 and any(value.strip(_OWS) != tag for value in values):
+        return None
     return tag if _STRONG_ETAG.fullmatch(tag) else None
 
 
@@ -198,10 +202,11 @@ def _is_chunked(transfer_encoding: Iterable[str]) -> bool | None:
 
 
 def _whole(head: Head) -> Whole | Refuse:
-    if head.transfer_encoding and _is_chunked(head.transfer_encoding) is None:
-        return Refuse(f"Transfer-Encoding {_shown(head.transfer_encoding)} is not understood")
-    # Transfer-Encoding overrides Content-Length (RFC 9112 section 6.3).
-    if head.transfer_encoding or not head.content_length:
+    if head.transfer_encoding:  # it overrides Content-Length (RFC 9112 section 6.3)
+        if _is_chunked(head.transfer_encoding) is None:
+            return Refuse(f"Transfer-Encoding {_shown(head.transfer_encoding)} is not understood")
+        return Whole(None, strong_etag(head.etag), chunked=True)
+    if not head.content_length:
         return Whole(None, strong_etag(head.etag))
     length = _declared_length(head.content_length)
     if length is None:
@@ -299,10 +304,10 @@ def _declared_length(values: Sequence[str]) -> int | None:
     return lengths.pop() if len(lengths) == 1 and max(lengths) <= LARGEST else None
 
 
-def _of(values: tuple[str, ...]) -> str:
+def _of(values: Sequence[str]) -> str:
     return _shown(values) if values else "missing"
 
 
-def _shown(values: tuple[str, ...]) -> str:
+def _shown(values: Sequence[str]) -> str:
     text = ", ".join(values)
     return f"'{printable(text[:_SHOWN])}{'...' if len(text) > _SHOWN else ''}'"

@@ -93,13 +93,15 @@ class Schedule(Generic[T]):
 
     def next(self, now: float) -> Entry[T] | None:
         """Return the entry that may start now, which takes a slot and marks a request start, or None."""
+        line = self._line
+        if line.active >= line.slots:
+            return None
         while self._timed and self._timed[0][0] <= now:
             when, _, due = heapq.heappop(self._timed)
             due.times.discard(when)
             if due.wake == when:
                 due.wake = math.inf
                 self._look_at(due, now)
-        line = self._line
         while (host := line.head(now)) is not None:
             start = host.may_start(now)
             if start is None or start > now:
@@ -129,7 +131,7 @@ class Schedule(Generic[T]):
         """Return when ``next`` may have an entry although nothing else happens, or None if never."""
         if self.refusals:
             return now
-        if not self.free:
+        if self._line.active >= self._line.slots:
             return None
         if (host := self._line.first) is not None:
             spacing = host.first().spacing if host.ready and not self.limits.spaced_per_host else 0.0
@@ -330,7 +332,8 @@ class Schedule(Generic[T]):
                 if when not in host.times:  # it may stand there from before
                     host.times.add(when)
                     heapq.heappush(self._timed, (when, next(self._order), host))
-        self._line.count(host)
+        if host.ready is not host.counted[0] or host.long:
+            self._line.count(host)
 
     def _start(self, entry: Entry[T], host: Host[T], now: float) -> None:
         entry.slot, entry.since = self._line.take(host, now), now

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
     from .sink import Sink
 
-__all__ = ["Delivery", "Divide", "Fill"]
+__all__ = ["Delivery", "Divide", "Fill", "Framing"]
 
 
 class Fill(Protocol):
@@ -61,7 +61,7 @@ PORTION = 1 << 16  # bytes of chunk_size from which on a large body is taken as 
 _ANNOUNCED = frozenset(NAMES)
 
 
-class _Framing(NamedTuple):
+class Framing(NamedTuple):
     """How the end of a body is known (RFC 9112 section 6.3).
 
     :param length: bytes declared, or None.
@@ -72,7 +72,8 @@ class _Framing(NamedTuple):
     chunked: bool
 
     @classmethod
-    def of(cls, response: ClientResponse) -> _Framing:
+    def of(cls, response: ClientResponse) -> Framing:
+        """What the head says of it."""
         headers = response.headers
         if "Transfer-Encoding" in headers:  # it overrides Content-Length (RFC 9112 section 6.1)
             coding = ",".join(headers.getall("Transfer-Encoding"))
@@ -83,6 +84,7 @@ class _Framing(NamedTuple):
 
     @property
     def proof(self) -> Verified:
+        """What such an end proves."""
         if self.length is not None:
             return Verified.LENGTH
         return Verified.FRAMING if self.chunked else Verified.NONE
@@ -95,6 +97,7 @@ class Delivery:
     :param bundle: whose file it is; ``size`` and ``verified`` are set on it.
     :param response: the response whose body it is.
     :param received: called when the last byte is in: the server is free, though the disk has work to do.
+    :param framing: how the end of the body is known; None: see for yourself.
     :param validator: the strong ETag of the whole file (str), or None.
     :param held: the beginning of the file, if the body is what follows.
     :param part: bytes of that body by its Content-Range, which binds it however else its end is marked (int), or None.
@@ -111,6 +114,7 @@ class Delivery:
         response: ClientResponse,
         received: Callable[[], None] = lambda: None,
         *,
+        framing: Framing | None = None,
         validator: str | None = None,
         held: PartialFile | None = None,
         part: int | None = None,
@@ -135,7 +139,7 @@ class Delivery:
         self._untouched = untouched
         self._body = Body(self._content, flow)
         self._worth_keeping = False
-        framing = _Framing.of(response)
+        framing = framing or Framing.of(response)
         self._framing = framing if part is None else framing._replace(length=part)
 
     def decode_for_override(self) -> None:

@@ -47,6 +47,18 @@ class PartialFile:
     :param durable: bring bytes and name to the disk itself before :meth:`commit` returns (bool).
     """
 
+    _buffered = 0
+    _size = 0
+    _part: Part | None = None
+    _origin: Origin | None = None
+    _modified: float | None = None
+    _hasher: Hasher | None = None
+    _transient = False
+    _note: Callable[[FileState], None] | None = None
+    _ended = False
+    _publisher: Publisher | None = None
+    _trip: asyncio.Task[None] | None = None
+
     def __init__(
         self,
         disk: Disk,
@@ -62,23 +74,12 @@ class PartialFile:
         self._root = root
         if part is not None:
             part.durable = durable
-        self.path = path
-        self._target = path
-        self._modified: float | None = None
+            self._part, self._size, self._origin = part, part.size, part.origin
+        self.path = self._target = path
         self._mode = mode
         self._buffer: list[bytes] = []
-        self._buffered = 0
         self._batches: deque[tuple[int, list[bytes]]] = deque()  # with the place of each
-        self._size = part.size if part is not None else 0
-        self._part: Part | None = part
-        self._origin = part.origin if part is not None else None
-        self._hasher: Hasher | None = None
-        self._transient = False
-        self._note: Callable[[FileState], None] | None = None
         self._lock = threading.Lock()  # a cancelled trip may still be under way when the next one starts
-        self._ended = False
-        self._publisher: Publisher | None = None
-        self._trip: asyncio.Task[None] | None = None
 
     @property
     def held(self) -> Origin | None:

@@ -106,6 +106,12 @@ class Survey:
     records: set[str] = field(default_factory=set)
     links: set[str] | None = field(default_factory=set)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is in it but files, and none of them is kept for another try."""
+        others = len(self.folders) - (_THERE in self.folders)
+        return self.blocked is None and not others and not self.records and self.links is not None and not self.links
+
 
 class Places:
     """Which paths are taken: by bundles that are under way, and on the disk.
@@ -146,6 +152,13 @@ class Places:
                 self._above[folder] -= 1
                 if not self._above[folder]:
                     del self._above[folder]
+
+    def is_clear(self, path: str, parent: str) -> bool:
+        """Whether it is seen at once that nothing is in the way of ``path``, nor kept for it."""
+        known = self._known.get(parent)
+        if known is None or not known.is_plain or parent not in self._parents:
+            return False
+        return path not in self._files and path not in self._above
 
     def knows(self, parent: str) -> bool:
         """Whether the folder has been surveyed."""

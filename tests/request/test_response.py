@@ -139,9 +139,13 @@ def test_a_304_confirms_what_a_condition_asked_about() -> None:
         pytest.param(Head(200, content_length=("5", "5")), Whole(5, None), id="R5 twice the same"),
         pytest.param(Head(200, content_length=("5, 5", " 5\t")), Whole(5, None), id="R5 a list of the same"),
         pytest.param(Head(200, content_length=(str(MOST),)), Whole(MOST, None), id="R5 the largest"),
-        pytest.param(Head(200, transfer_encoding=("chunked",)), Whole(None, None), id="R6 chunked"),
-        pytest.param(Head(200, content_length=("5",), transfer_encoding=("chunked",)), Whole(None, None), id="R6 both"),
-        pytest.param(Head(200, content_length=("x",), transfer_encoding=("chunked",)), Whole(None, None), id="R6 ill"),
+        pytest.param(Head(200, transfer_encoding=("chunked",)), Whole(None, None, True), id="R6 chunked"),
+        pytest.param(
+            Head(200, content_length=("5",), transfer_encoding=("chunked",)), Whole(None, None, True), id="R6 both"
+        ),
+        pytest.param(
+            Head(200, content_length=("x",), transfer_encoding=("chunked",)), Whole(None, None, True), id="R6 ill"
+        ),
         pytest.param(Head(200, etag=('"v2"',)), Whole(None, '"v2"'), id="R14 a new strong ETag"),
         pytest.param(Head(200, etag=('"v1"',)), Whole(None, '"v1"'), id="R14 the same ETag"),
         pytest.param(Head(200, etag=('W/"v1"',)), Whole(None, None), id="R12 a weak ETag"),

@@ -441,7 +441,7 @@ def test_the_program_ends_when_its_parent_has_gone(monkeypatch: pytest.MonkeyPat
         assert ours.recv(99) == READY
 
 
-def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What users see: every file right, whoever wrote it, and the process gone at the end."""
     wanted = {f"/{index}.bin": bytes([index % 256]) * (index * 7) for index in range(700)}
     for path, body in wanted.items():
@@ -454,11 +454,16 @@ def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypatch: py
         hand_in(self, path, *rest)
 
     monkeypatch.setattr(Publisher, "hand_in", noted)
-    download = aiodownload.AioDownload(
+    urls = [server.url(path) for path in wanted]
+    async with aiodownload.AioDownload(
         download_strategy=aiodownload.DownloadStrategy(home=home),
         request_strategy=aiodownload.RequestStrategy(concurrent=8),
-    )
-    bundles = aiodownload.swarm([server.url(path) for path in wanted], download)
+    ) as download:
+        bundles = await download.swarm(urls[:100])
+        assert download._live is not None
+        disk = download._live.workspace.disk
+        await until(lambda: disk.publisher(1))
+        bundles += await download.swarm(urls[100:])
     assert all(bundle.ok for bundle in bundles)
     assert [Path(bundle.file_path or "").read_bytes() for bundle in bundles] == list(wanted.values())
     assert len(names(home)) == 700
