@@ -18,11 +18,12 @@ from .permit import Permit
 from .recorder import Recorder
 from .request.schedule import Entry, Schedule
 from .request.strategy import check_request_settings, limits_of
-from .run import Deliver, Run
+from .run import Crew, Deliver, Run
 from .source import Source
 from .storage.strategy import check_download_settings
 from .storage.workspace import Workspace
 from .transport import Transport
+from .tries import OwnTries
 
 if TYPE_CHECKING:
     from .download import AioDownload
@@ -111,9 +112,9 @@ class Live:
                 finally:
                     await self.watchers.close()
 
-    def start(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
+    def start(self, source: Source, deliver: Deliver, *, at_once: bool = False, crew: Crew = OwnTries) -> Run:
         """Begin a run."""
-        return Run(self, source, deliver, at_once=at_once)
+        return Run(self, source, deliver, at_once=at_once, crew=crew)
 
     def release(self, entry: Entry[Startable]) -> None:
         """A slot is free again: start what may go, and let runs read on."""
