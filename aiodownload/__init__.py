@@ -54,6 +54,7 @@ from .errors import (
     DisconnectError,
     DiskError,
     DownloadError,
+    ExecutorError,
     HomeError,
     HostDownError,
     InvalidURLError,
@@ -74,6 +75,7 @@ from .errors import (
     TooLargeError,
     TransportError,
     UsageError,
+    WorkerError,
 )
 from .events import (
     Attempted,
@@ -117,6 +119,7 @@ __all__ = [
     "DownloadError",
     "DownloadStrategy",
     "Event",
+    "ExecutorError",
     "HomeError",
     "HostDownError",
     "HostPaused",
@@ -155,6 +158,7 @@ __all__ = [
     "TransportError",
     "UsageError",
     "Verified",
+    "WorkerError",
     "__version__",
     "each",
     "one",

@@ -208,13 +208,16 @@ class Run:
         self._waiting += (state == Job.WAITING) - (job.state == Job.WAITING)
         job.state = state
 
-    def settled(self, job: Job) -> None:
-        """The bundle has its outcome; a task only where there is something to wait for."""
+    def settled(self, job: Job) -> asyncio.Task[None] | None:
+        """The bundle has its outcome.
+
+        :returns: what does the rest, where there is something to wait for.
+        """
         if job.bundle.ok and not job.followers and job.registered is None:
             self.hand_over(job)
-        else:
-            self.mark(job, Job.ACTIVE)
-            self.spawn(job, self.finish(job))
+            return None
+        self.mark(job, Job.ACTIVE)
+        return self.spawn(job, self.finish(job))
 
     def refuse(self, job: Job, error: AioDownloadError) -> None:
         """The job waits for nothing any more: it has failed."""
@@ -244,15 +247,16 @@ class Run:
 
     # Settling.
 
-    def spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Do ``work`` in a task of the run."""
         loud = self._loudly(job, work)
         try:
-            self.group.create_task(loud)
+            return self.group.create_task(loud)
         except RuntimeError:  # the group is being taken down
             loud.close()
             work.close()
             self.drop(job)
+            return None
 
     async def finish(self, job: Job) -> None:
         """The bundle has its status: note it, call ``on_fail``, hand it over; so for all that waited for the same."""
