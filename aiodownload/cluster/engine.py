@@ -92,19 +92,20 @@ class OwnPool:
     own = True
 
     def __init__(self, workers: int) -> None:
-        import multiprocessing  # which takes its time
-
         self.workers = workers
-        self._context = multiprocessing.get_context("spawn")
-        self._bell = self._context.Event()
+        self._bell: Any = None
         self._pool: ProcessPoolExecutor | None = None
         self._pools: WeakKeyDictionary[Future[Any], ProcessPoolExecutor] = WeakKeyDictionary()
 
     def submit(self, function: Callable[..., R], *args: Any) -> Future[R]:
         """See :class:`Engine`."""
         if self._pool is None:
+            import multiprocessing  # which takes its time
+
+            context = multiprocessing.get_context("spawn")
+            self._bell = context.Event()
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=self._context, initializer=unattended, initargs=(_Ring(self._bell),)
+                self.workers, mp_context=context, initializer=unattended, initargs=(_Ring(self._bell),)
             )
         future = self._pool.submit(function, *args)
         self._pools[future] = self._pool
@@ -119,7 +120,8 @@ class OwnPool:
 
     def ring(self) -> None:
         """See :class:`Engine`."""
-        self._bell.set()
+        if self._bell is not None:
+            self._bell.set()
 
     def close(self) -> None:
         """Let the processes end; terminate those that do not."""
@@ -134,6 +136,7 @@ class OwnPool:
             if process.exitcode is None:
                 process.terminate()
         pool.shutdown(wait=True)
+        self._bell = None
 
 
 class _Ring:

@@ -33,7 +33,6 @@ _log = logging.getLogger("aiodownload.cluster")
 SECONDS = 2.0  # after which a shard begins nothing new, at first
 LONGEST = 10.0  # the same, once shards come back with work left
 LONGER = 1.5  # times, each time one does
-FEWEST = 16  # bundles of a shard, if there are so many
 PATIENCE = 600.0  # seconds after which a shard ends what is under way
 LOSSES = 3  # workers that are lost with a bundle until it has failed
 CUTS = 2  # tries of a bundle that are cut off, with nothing left of them, until it has failed
@@ -112,6 +111,7 @@ class Shards:
         self._serial = 0
         self._stock = Stock()
         self._errands: dict[Job, Errand] = {}
+        self._busy = 0  # workers that have a shard, or are about to get it
         self._out: set[_Shard] = set()
         self._done: deque[_Shard] = deque()
         self._news = asyncio.Event()
@@ -131,7 +131,7 @@ class Shards:
     @property
     def spare(self) -> int:
         """See :class:`~aiodownload.tries.Tries`."""
-        return BUNDLES if len(self._out) < self._workers and self._free and not len(self._stock) else 0
+        return BUNDLES if self._busy < self._workers and self._free and not len(self._stock) else 0
 
     def expect(self, runs: int) -> None:
         """See :class:`~aiodownload.tries.Tries`."""
@@ -192,6 +192,7 @@ class Shards:
         now = self._loop.time()
         overdue = max(self._heard, min((shard.sent for shard in self._out), default=now)) + 2 * PATIENCE
         if self._out and now >= overdue:
+            self.hurry()
             raise ExecutorError(
                 f"executor: a shard has not come back for {2 * PATIENCE:g} s, and no other one has meanwhile: its "
                 "worker hangs, was lost without a word, or there is none"
@@ -238,16 +239,15 @@ class Shards:
 
         :raises ExecutorError: if the executor takes nothing any more.
         """
-        while self._free and len(self._out) < self._workers and not self._ended:
+        while self._free and self._busy < self._workers and not self._ended:
             now = self._loop.time()
             self._stock.wake(now)
             if not len(self._stock):
                 break
-            lanes = self._workers - len(self._out)
+            lanes = self._workers - self._busy
             if not self._expected:  # there are no other hosts that slots must be kept for
                 lanes = min(lanes, len(self._stock))
-            most = min(BUNDLES, max(FEWEST, -(-self._stock.ready // lanes)))
-            errands = self._stock.cut(most, now)
+            errands = self._stock.cut(lanes, now)
             if not errands:
                 break
             await self._submit(errands, max(1, self._free // lanes), now)
@@ -261,6 +261,7 @@ class Shards:
         shard = _Shard({errand.job.index: errand for errand in errands}, own, slots, retries, now)
         order = self._order(shard, now)
         self._free -= slots
+        self._busy += 1
         for errand in errands:
             if errand.job.timer is not None:
                 errand.job.timer.cancel()
@@ -275,7 +276,7 @@ class Shards:
             raise
         except Exception as error:
             if is_broken(error) and self._engine.renew(None):
-                self._free += slots
+                self._release(shard)
                 self._put_back(shard)
                 return
             raise ExecutorError(
@@ -330,18 +331,23 @@ class Shards:
         if shard not in self._out:
             return
         self._heard = self._loop.time()
+        self._release(shard)
         error = None if shard.future.cancelled() else shard.future.exception()
         if shard.future.cancelled() or isinstance(error, CancelledError):
             raise ExecutorError(
                 "executor: it has cancelled a shard: it was shut down, or has lost its scheduler; what is settled is "
                 "kept, and another run of the same program does the rest"
             )
-        self._out.discard(shard)
-        self._free += shard.slots
         if error is None:
             self._take_in(shard, shard.future.result())
         else:
             self._lost(shard, error)
+
+    def _release(self, shard: _Shard) -> None:
+        """Its worker and its slots are for others."""
+        self._out.discard(shard)
+        self._free += shard.slots
+        self._busy -= 1
 
     def _take_in(self, shard: _Shard, report: Report) -> None:
         now = self._loop.time()

@@ -56,9 +56,6 @@ class _Host:
         self.memory: tuple[float, Memory] | None = None  # and when it was told
         self.wake = 0.0  # when it is to be looked at again
 
-    def __len__(self) -> int:
-        return len(self.again) + len(self.fresh)
-
     def first(self) -> Errand | None:
         """The errand that is next; those that were sent out before go before the others."""
         for queue in (self.again, self.fresh):
@@ -92,11 +89,6 @@ class Stock:
         """Hosts of which something may go now."""
         return len(self._line)
 
-    @property
-    def ready(self) -> int:
-        """Errands that may go now."""
-        return sum(len(host) for host in self._line.values())
-
     def add(self, errand: Errand, now: float) -> None:
         """Take it in; it may go as soon as it is due."""
         host = self._host(errand.origin)
@@ -116,16 +108,19 @@ class Stock:
             host.later.clear()
         self._line.clear()
 
-    def cut(self, most: int, now: float) -> list[Errand]:
-        """Take out a shard: at most so many errands, evenly of as many hosts as there are, which are out then.
+    def cut(self, shards: int, now: float) -> list[Errand]:
+        """Take out a shard: errands of its part of the hosts, evenly, which are out then.
 
         Those with which a worker was lost go in smaller ones: so whoever it was finds himself alone in the end.
+
+        :param shards: among how many the hosts are divided.
         """
         self.wake(now)
         taken: list[Errand] = []
         hosts: deque[_Host] = deque()
-        each = max(1, most // max(1, len(self._line)))
-        while self._line and len(taken) < most:
+        most, count = BUNDLES, -(-len(self._line) // shards)
+        each = max(1, most // max(1, count))
+        while self._line and len(taken) < most and len(hosts) < count:
             host = next(iter(self._line.values()))
             first = host.first()
             if first is None or (taken and first.losses != taken[0].losses):
