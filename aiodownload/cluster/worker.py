@@ -168,13 +168,18 @@ class _Shift(Run):
     def __init__(self, live: Live, order: Order, report: Report) -> None:
         self.order = order
         self.report = report
-        self.over = False
+        self.stopped_at: float | None = None  # since when nothing new is begun
         self._interrupted = False
         self._began = asyncio.get_running_loop().time()
         self.end = self._began + order.seconds
+        self._late = self._began + order.patience / 2  # from then on nothing new is begun, whatever takes long
         bundles = [ticket.bundle for ticket in order.tickets]
-        super().__init__(live, Iterated(bundles, None), self._note, at_once=True, crew=partial(_ShiftTries, shift=self))
+        super().__init__(live, Iterated(bundles, None), self._note, at_once=True, crew=self._crew)
         self._admission: _Places = _Places(live.workspace, order)
+
+    def _crew(self, run: Run) -> _ShiftTries:
+        self._tries: _ShiftTries = _ShiftTries(run, self)
+        return self._tries
 
     def interrupt(self) -> None:
         """End at once, and tell what was done."""
@@ -191,29 +196,35 @@ class _Shift(Run):
             now = self._loop.time()
             if self._interrupted or self.order.run in stopped or bell() or now >= last:
                 await self.close()
-            elif not self.over and self._exhausted and self._is_over(now):
-                self._stop()
+            elif self._exhausted:
+                self._look(now)
         if not self.task.cancelled():
             self.task.result()
 
-    def _is_over(self, now: float) -> bool:
-        """Whether nothing new is to be begun.
+    def _look(self, now: float) -> None:
+        """Begin nothing new once the time is over; but while something is under way that takes long, others go on."""
+        since = [job.permit.entry.since for job in self._jobs if job.state == Job.ACTIVE and job.permit is not None]
+        if self.stopped_at is None:
+            if not since:
+                wake = self.live.dispatcher.schedule.wake_at(now)
+                over = now >= self.end or wake is None or wake >= self.end
+            else:
+                over = now >= self.end and (now >= self._late or now - min(since) <= self._long(now))
+            if over:
+                self.stopped_at = now
+                self._tries.discard()
+        if self.stopped_at is not None:
+            if not since:
+                for job in self.waiting():
+                    self.give_back(job)
+            elif now < self._late and now - self.stopped_at > self._long(now):
+                self.stopped_at = None
+                for job in self.waiting():
+                    self._tries.again(job)
 
-        While something is under way that takes long, others go on beside it.
-        """
-        active = [job.permit.entry.since for job in self._jobs if job.state == Job.ACTIVE and job.permit is not None]
-        if not active:
-            wake = self.live.dispatcher.schedule.wake_at(now)
-            return now >= self.end or wake is None or wake >= self.end
-        if now < self.end or now - self._began >= self.order.patience / 2:
-            return now >= self.end
-        return now - min(active) <= max(LONG, SHARE * (now - self._began))
-
-    def _stop(self) -> None:
-        self.over = True
-        self._tries.discard()
-        for job in self.waiting():
-            self.give_back(job)
+    def _long(self, now: float) -> float:
+        """Seconds for which the others may wait for the end of what is under way."""
+        return max(LONG, SHARE * (now - self._began))
 
     def _room_now(self) -> int:
         return len(self.order.tickets)  # the input is no longer than that
@@ -293,10 +304,17 @@ class _ShiftTries(OwnTries):
         allowed = shift.order.retries
         asks = allowed is not None and shift.report.retries >= allowed
         shift.report.retries += allowed is not None and not asks
-        if asks or shift.over or job.due >= shift.end:
+        if asks or job.due >= shift.end:
             shift.give_back(job, asks=asks)
+        elif shift.stopped_at is not None:
+            shift.mark(job, Job.WAITING)
         else:
             super()._wait(job, turn, again)
+
+    def again(self, job: Job) -> None:
+        """Go on with a job that was taken out."""
+        if job.permit is not None:
+            self._dispatcher.submit(job.permit.entry, job.due - self._loop.time())
 
 
 class _Places:
