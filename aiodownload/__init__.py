@@ -12,10 +12,11 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``report/``        what happened in the run of a journal, on one page (extra ``report``)
 ``testing/``       FOR TESTS of programs that use this: a server that misbehaves, and checks of strategies
 ``api``            one() each() swarm(), for code that is no coroutine
-``call, feed``     one such call: the only place that starts a loop or a thread for one
+``call, feed``     one such call: a loop, and a thread for it
+``cluster/``       the same on any executor: shards by host go out, settled bundles come back
 ``download``       AioDownload: settings, and the calls that may be awaited
 ``live``           what is open while it is entered, shared by all its runs
-``run``            one call: read, start, wait, settle
+``run``            one call: read, have it tried, settle; ``tries``: who makes the tries
 ``admission``      a path for every bundle; the ones that were there before (``seen``)
 ``attempt``        what is tried for a bundle; ``exchange``: judge, receive; ``asking``, ``segments``
 ``permission``     what robots.txt allows (extra ``robots``); ``flow``: how fast bodies may come
@@ -54,6 +55,7 @@ from .errors import (
     DisconnectError,
     DiskError,
     DownloadError,
+    ExecutorError,
     HomeError,
     HostDownError,
     InvalidURLError,
@@ -74,6 +76,7 @@ from .errors import (
     TooLargeError,
     TransportError,
     UsageError,
+    WorkerError,
 )
 from .events import (
     Attempted,
@@ -117,6 +120,7 @@ __all__ = [
     "DownloadError",
     "DownloadStrategy",
     "Event",
+    "ExecutorError",
     "HomeError",
     "HostDownError",
     "HostPaused",
@@ -155,6 +159,7 @@ __all__ = [
     "TransportError",
     "UsageError",
     "Verified",
+    "WorkerError",
     "__version__",
     "each",
     "one",

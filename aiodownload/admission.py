@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from .bundle import AioDownloadBundle, Status, Verified
 from .errors import DownloadError, PathError
@@ -18,7 +18,7 @@ from .storage.placement import TURNS, find, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 
-__all__ = ["Admission", "Candidate", "chosen_path"]
+__all__ = ["Admission", "Candidate", "Placing", "chosen_path"]
 
 _log = logging.getLogger("aiodownload")
 
@@ -78,6 +78,25 @@ class Candidate:
 
 
 _Recalled: TypeAlias = "dict[str, Record | None]"
+
+
+class Placing(Protocol):
+    """Who says what is to be done with each bundle, and where its file goes."""
+
+    async def place(self, candidates: Sequence[Candidate]) -> None:
+        """Give every candidate its verdict."""
+
+    def settled(self, candidate: Candidate) -> None:
+        """The bundle has its outcome, or gets none."""
+
+    def overflows(self) -> bool:
+        """Whether memory is full, and :meth:`spill` must follow."""
+
+    async def spill(self) -> None:
+        """Make room in memory."""
+
+    def close(self) -> None:
+        """Forget everything."""
 
 
 class Admission:

@@ -12,7 +12,7 @@ import contextvars
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from yarl import URL
 
@@ -23,7 +23,12 @@ from .errors import ConfigurationError, StrategyError, UsageError
 from .events import Observer, checked_observers
 from .feed import POLL, WAIT
 from .outcomes import Outcomes
+from .run import Crew
 from .source import UrlMap, check_iterable
+from .tries import OwnTries
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["each", "one", "swarm"]
 
@@ -53,22 +58,35 @@ def _single(given: object) -> None:
         raise ConfigurationError(f"one() takes one URL; use swarm() for a {type(given).__name__} of them")
 
 
-def swarm(iterable: Iterable[Any], download: AioDownload | None = None, *, progress: Showing = None) -> Outcomes:
+def swarm(
+    iterable: Iterable[Any],
+    download: AioDownload | None = None,
+    *,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    progress: Showing = None,
+) -> Outcomes:
     """Download all of ``iterable``.
 
     :param iterable: URLs or bundles: any iterable, read in the calling thread a little ahead of the work.
     :param download: settings; ``AioDownload()`` if None.
+    :param executor: download in its workers: any :class:`concurrent.futures.Executor`, such as a ProcessPoolExecutor
+        or what Dask's ``client.get_executor()`` returns.  See :doc:`cluster`.
+    :param workers: without an executor: download in so many processes (int >= 1), which end with the call.  With one:
+        how many shards it gets at once; None: as many as it has workers.
     :param progress: True: show what is going on, on a terminal as a display that redraws itself (extra ``progress``),
         in a notebook as a bar, else as a line every ten seconds.  ``"rich"``, ``"tqdm"`` or ``"lines"`` choose one of
         these; an :class:`Observer` is told of the events of this call.
     :returns: the bundles, settled, in the order of the input: a list.
-    :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy.
+    :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy; and, as
+        :class:`ExecutorError`, where an executor takes no work any more.
 
     Ctrl-C: nothing more is admitted, what is in flight gets two seconds, and the KeyboardInterrupt carries what was
     settled as ``error.settled``.  Ctrl-C again ends it at once.
     """
     settled: dict[int, AioDownloadBundle] = {}
-    call = Call(_settings(download, progress), _blocking(iterable, None), None, settled.__setitem__, at_once=True)
+    own, crew = _crew(_settings(download, progress), executor, workers)
+    call = Call(own, _blocking(iterable, None), None, settled.__setitem__, at_once=True, crew=crew)
     watch = _outer_cancellation()
     try:
         call.start()
@@ -90,6 +108,8 @@ def each(
     url_map: UrlMap | None = None,
     download: AioDownload | None = None,
     *,
+    executor: Executor | None = None,
+    workers: int | None = None,
     progress: Showing = None,
 ) -> Iterator[AioDownloadBundle]:
     """Download all of ``iterable``; iterate over the bundles as they are settled.
@@ -100,10 +120,25 @@ def each(
     :param iterable: items: any iterable, endless ones included, read in one thread.
     :param url_map: turns an item into its URL or bundle; the item becomes ``bundle.info``.
     :param download: settings; ``AioDownload()`` if None.
+    :param executor: see :func:`swarm`.
+    :param workers: see :func:`swarm`.
     :param progress: see :func:`swarm`.
-    :raises AioDownloadError: for a caller's mistake: a wrong setting, an unusable home, a bug in a strategy.
+    :raises AioDownloadError: as :func:`swarm`.
     """
-    return Bundles(_settings(download, progress), _blocking(iterable, url_map), url_map)
+    own, crew = _crew(_settings(download, progress), executor, workers)
+    return Bundles(own, _blocking(iterable, url_map), url_map, crew)
+
+
+def _crew(own: AioDownload, executor: Executor | None, workers: int | None) -> tuple[AioDownload, Crew]:
+    """Who makes the tries, and the settings for what is done here."""
+    if executor is None and workers is None:
+        return own, OwnTries
+    from .cluster.engine import engine_of  # for those who ask for it
+    from .cluster.shards import Cluster
+
+    crew = Cluster(engine_of(executor, workers), own)
+    own.client = None  # nothing is asked from here
+    return own, crew
 
 
 def _settings(download: AioDownload | None, progress: Showing) -> AioDownload:
@@ -165,9 +200,11 @@ def _outer_cancellation() -> Callable[[], None] | None:
 class Bundles(Iterator[AioDownloadBundle]):
     """The bundles of one :func:`each`, as they are settled.  The work begins with the first ``next()``."""
 
-    def __init__(self, download: AioDownload, iterable: Iterable[Any], url_map: UrlMap | None) -> None:
+    def __init__(
+        self, download: AioDownload, iterable: Iterable[Any], url_map: UrlMap | None, crew: Crew = OwnTries
+    ) -> None:
         self._tray = tray = Tray()
-        self._call = Call(download, iterable, url_map, tray.put)
+        self._call = Call(download, iterable, url_map, tray.put, crew=crew)
         self._call.on_end = tray.wake
         self._watch: Callable[[], None] | None = None
         self._reader: threading.Thread | None = None

@@ -16,8 +16,9 @@ from .bundle import AioDownloadBundle
 from .download import AioDownload
 from .errors import UsageError
 from .feed import POLL, WAIT, feed_of
-from .run import Deliver, Run
+from .run import Crew, Deliver, Run
 from .source import UrlMap
+from .tries import OwnTries
 
 __all__ = ["Call", "Tray"]
 
@@ -36,6 +37,7 @@ class Call:
     :param url_map: see :func:`each`.
     :param deliver: takes the place in the input and the bundle, on the event loop.
     :param at_once: whether a bundle counts as consumed as soon as it is delivered.
+    :param crew: who makes the tries.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class Call:
         deliver: Deliver,
         *,
         at_once: bool = False,
+        crew: Crew = OwnTries,
     ) -> None:
         self.feed = feed_of(iterable, url_map)
         self._download = download
         self._deliver = deliver
         self._at_once = at_once
+        self._crew = crew
         self._loop: asyncio.AbstractEventLoop | None = None
         self._run: Run | None = None
         self._main: asyncio.Task[None] | None = None
@@ -156,7 +160,7 @@ class Call:
             if self._stopped:
                 return
         async with self._download as download:
-            self._run = run = download.run(self.feed, self._deliver, at_once=self._at_once)
+            self._run = run = download.run(self.feed, self._deliver, at_once=self._at_once, crew=self._crew)
             try:
                 await run.wait()
             finally:

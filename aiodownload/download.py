@@ -19,10 +19,11 @@ from .events import Observer, checked_observers
 from .live import Live
 from .outcomes import Outcomes
 from .request.strategy import Lenient, RequestStrategy
-from .run import Deliver, Run
+from .run import Crew, Deliver, Run
 from .source import Source, UrlMap, source_of
 from .storage.strategy import DownloadStrategy
 from .transport import Client, checked_client
+from .tries import OwnTries
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -177,9 +178,9 @@ class AioDownload:
         await self._live.try_once(bundle)
         return bundle
 
-    def run(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
+    def run(self, source: Source, deliver: Deliver, *, at_once: bool = False, crew: Crew = OwnTries) -> Run:
         """Begin a run on this entered AioDownload: what the facade is built on."""
-        return self._entered().start(source, deliver, at_once=at_once)
+        return self._entered().start(source, deliver, at_once=at_once, crew=crew)
 
     def _entered(self) -> Live:
         if self._live is None:

@@ -9,6 +9,7 @@
     ├── HomeError                  the folder for the files cannot be used
     ├── JournalError               the journal cannot be used, or written any more; .settled
     ├── StrategyError              a bug in a user's strategy; .bundle, .settled
+    ├── ExecutorError              the executor takes no work any more, or lost it; .settled
     └── DownloadError              why one bundle failed: what bundle.error holds
         ├── InvalidURLError        no http(s) URL
         ├── PathError              no safe place for the file
@@ -29,6 +30,7 @@
         │   └── RetryAfterError    the server asks for a longer wait than is allowed
         ├── RobotsError            the host's robots.txt does not allow it
         ├── DeadlineError          not done within `deadline` seconds
+        ├── WorkerError            those who worked on it for an executor were lost; .transient
         ├── CodingError            the content coding is broken, unknown, or a bomb
         ├── DigestError            the bytes are not those of the checksum
         ├── TooLargeError          more bytes than max_bytes
@@ -61,6 +63,7 @@ __all__ = [
     "DisconnectError",
     "DiskError",
     "DownloadError",
+    "ExecutorError",
     "HomeError",
     "HostDownError",
     "InvalidURLError",
@@ -81,6 +84,7 @@ __all__ = [
     "TooLargeError",
     "TransportError",
     "UsageError",
+    "WorkerError",
 ]
 
 
@@ -167,6 +171,25 @@ class StrategyError(AioDownloadError):
     def __str__(self) -> str:
         where = f" for {redact(self.bundle.url)}" if self.bundle is not None else ""
         return f"{self.hook or 'a strategy'} failed{where}: {printable(self.detail)}"
+
+
+class ExecutorError(AioDownloadError):
+    """The executor of a call takes no more work, does not do it, or has lost it, so the run ends.
+
+    What was settled before keeps its outcome, also in a journal; a rerun of the same program does the rest.
+
+    :param reason: what has happened, and what would be right (str).
+
+    ``settled`` is a list of bundles, as that of a :class:`StrategyError`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.settled: list[AioDownloadBundle] = []
+
+    def __str__(self) -> str:
+        return printable(self.reason)
 
 
 class DownloadError(AioDownloadError):
@@ -340,6 +363,22 @@ class DeadlineError(DownloadError):
     def __str__(self) -> str:
         last = f"; the last try: {printable(self.reason)}" if self.reason else ""
         return f"not done within the deadline of {self.deadline:g} s{last}"
+
+
+class WorkerError(DownloadError):
+    """The workers of an executor that had the bundle were lost, again and again, or had to stop in the middle of it.
+
+    :param reason: what has happened (str).
+    :param transient: whether a later run may succeed (bool).
+    """
+
+    def __init__(self, reason: str, transient: bool = True) -> None:
+        super().__init__(reason, transient)
+        self.reason = reason
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return printable(self.reason)
 
 
 class CodingError(DownloadError):

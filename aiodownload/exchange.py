@@ -33,6 +33,7 @@ from .flow import Flow, Flows
 from .permission import Permissions
 from .permit import Permit
 from .recorder import confirm
+from .request.hosts import Share
 from .request.response import (
     PLAIN,
     Asked,
@@ -137,10 +138,11 @@ class Exchanges:
         workspace: Workspace,
         permissions: Permissions | None = None,
         watchers: Watchers | None = None,
+        share: Share | None = None,
     ) -> None:
         self._watchers = watchers or Watchers()
         self._asking = Asking(transport, permissions)
-        self._flows = Flows(request)
+        self._flows = Flows(request, share)
         self._request = request
         self._download = download
         self._workspace = workspace

@@ -14,6 +14,7 @@ from .request.pacing import Bandwidth
 if TYPE_CHECKING:
     from yarl import URL
 
+    from .request.hosts import Share
     from .request.strategy import RequestStrategy
 
 __all__ = ["Flow", "Flows"]
@@ -91,9 +92,11 @@ class Flows:
     """Makes the flows of one entered AioDownload, which share its bandwidth.
 
     :param strategy: has the limits.
+    :param share: which hosts are asked by nobody else; what others may send is divided.
     """
 
-    def __init__(self, strategy: RequestStrategy) -> None:
+    def __init__(self, strategy: RequestStrategy, share: Share | None = None) -> None:
+        self._share = share
         self._low_speed = strategy.low_speed
         self._per_host = strategy.per_host_bandwidth
         self._all = (Bandwidth(strategy.bandwidth),) if strategy.bandwidth is not None else ()
@@ -112,5 +115,7 @@ class Flows:
         origin = host_of(url)
         share = self._hosts.get(origin)
         if share is None:
-            share = self._hosts[origin] = Bandwidth(self._per_host)
+            divided = self._share is not None and origin not in self._share.own
+            count = self._share.schedules if self._share is not None and divided else 1
+            share = self._hosts[origin] = Bandwidth(self._per_host / count)
         return Flow((*self._all, share), self._low_speed, heard)

@@ -16,14 +16,16 @@ from .observers.logs import LogObserver, somebody_reads
 from .permission import Permissions
 from .permit import Permit
 from .recorder import Recorder
+from .request.hosts import Share
 from .request.schedule import Entry, Schedule
 from .request.strategy import check_request_settings, limits_of
-from .run import Deliver, Run
+from .run import Crew, Deliver, Run
 from .source import Source
 from .storage.publishing import Publishing
 from .storage.strategy import check_download_settings
 from .storage.workspace import Workspace
 from .transport import Transport
+from .tries import OwnTries
 
 if TYPE_CHECKING:
     from .download import AioDownload
@@ -35,17 +37,19 @@ class Live:
     """Sessions, disk threads, one schedule, and the runs that share them.
 
     :param settings: what was entered.
+    :param share: which hosts are asked from here only, if others download for the same run.
     :raises ConfigurationError: for a setting that cannot work.
     """
 
-    def __init__(self, settings: AioDownload) -> None:
+    def __init__(self, settings: AioDownload, share: Share | None = None) -> None:
         self.request = settings.request_strategy
         self.download = settings.download_strategy
         check_request_settings(self.request)
         check_download_settings(self.download)
         logs = (LogObserver(),) if somebody_reads() else ()
         self.watchers = Watchers((*settings.observers, *logs))
-        self.dispatcher = Dispatcher(Schedule(limits_of(self.request)), self.request.max_retry_after, self.watchers)
+        schedule: Schedule[Startable] = Schedule(limits_of(self.request), share)
+        self.dispatcher = Dispatcher(schedule, self.request.max_retry_after, self.watchers)
         self.workspace = Workspace(self.download)
         self._transport = Transport(
             settings.client,
@@ -54,7 +58,9 @@ class Live:
             contact=self.request.contact,
         )
         permissions = Permissions(self._transport, self.request) if self.request.robots else None
-        exchanges = Exchanges(self.request, self.download, self._transport, self.workspace, permissions, self.watchers)
+        exchanges = Exchanges(
+            self.request, self.download, self._transport, self.workspace, permissions, self.watchers, share
+        )
         self.attempts = Attempts(self.request, exchanges)
         self.recorder = self._recorder(settings)
         self.runs: set[Run] = set()
@@ -112,9 +118,9 @@ class Live:
                 finally:
                     await self.watchers.close()
 
-    def start(self, source: Source, deliver: Deliver, *, at_once: bool = False) -> Run:
+    def start(self, source: Source, deliver: Deliver, *, at_once: bool = False, crew: Crew = OwnTries) -> Run:
         """Begin a run."""
-        return Run(self, source, deliver, at_once=at_once)
+        return Run(self, source, deliver, at_once=at_once, crew=crew)
 
     def release(self, entry: Entry[Startable]) -> None:
         """A slot is free again: start what may go, and let runs read on."""

@@ -82,6 +82,7 @@ class Recorder:
         self._thread = Disk()
         self._opened = False
         self._waiting: list[Outcome] = []
+        self._published: list[tuple[bytes, Publication]] = []
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -113,6 +114,10 @@ class Recorder:
         """Let the bundle's file be noted just before it appears under its final name."""
         bundle._publishing = partial(self._journal.publishing, registered.key)
 
+    def published(self, registered: Registered, publication: Publication) -> None:
+        """Note, before the next outcome, a file that another process has published."""
+        self._published.append((registered.key, publication))
+
     async def settle(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         """Write the outcome of ``bundle``, together with all others that wait for the same.
 
@@ -140,10 +145,11 @@ class Recorder:
     async def _write(self) -> None:
         while self._waiting:
             outcomes, self._waiting = self._waiting, []
+            published, self._published = self._published, []
             written, self._written = self._written, None
             error: Exception | None = None
             try:
-                await self._thread.run(self._journal.settle, outcomes)
+                await self._thread.run(self._note, published, outcomes)
             except Exception as raised:
                 error = raised
             if written is not None and not written.done():
@@ -154,6 +160,11 @@ class Recorder:
                     written.exception()  # whoever waits for it raises it; perhaps nobody does
 
     # In the thread.
+
+    def _note(self, published: Sequence[tuple[bytes, Publication]], outcomes: Sequence[Outcome]) -> None:
+        for key, publication in published:
+            self._journal.publishing(key, publication)
+        self._journal.settle(outcomes)
 
     def _decide(self, urls: Sequence[Enlisted]) -> list[Decision]:
         decisions: list[Decision] = []

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .admission import Admission, Candidate
-from .attempt import Again, Done, Failed, Verdict, sleep_time, tell_failure
+from .admission import Admission, Candidate, Placing
+from .attempt import tell_failure
 from .bundle import AioDownloadBundle, Status
-from .dispatcher import Startable
-from .errors import AioDownloadError, DeadlineError, DownloadError, StrategyError, UsageError
-from .events import Attempted, Cancelled, RetryScheduled, RunFinished, RunStarted, Settled
-from .exchange import Confirmed
-from .permit import Turn
-from .request.hosts import host_of
-from .request.schedule import Entry
+from .errors import AioDownloadError, StrategyError, UsageError
+from .events import Cancelled, RunFinished, RunStarted, Settled
 from .source import Source
-from .storage.publishing import Publishing
+from .tries import Job, OwnTries, Tries
 
 if TYPE_CHECKING:
     from .live import Live
 
-__all__ = ["Deliver", "Run"]
-
-_log = logging.getLogger("aiodownload.run")
+__all__ = ["Crew", "Deliver", "Run"]
 
 LOOK_AHEAD = 4  # bundles read from the input and not yet handed out, per slot
 FARTHEST = 10_000  # while a slot is free and every bundle that was read is held back by its own host
@@ -34,41 +25,8 @@ FARTHEST = 10_000  # while a slot is free and every bundle that was read is held
 Deliver: TypeAlias = Callable[[int, AioDownloadBundle], object]
 """Takes a settled bundle and its place in the input."""
 
-
-class _Job(Candidate):
-    """One place in the input of a run."""
-
-    __slots__ = ("began", "followers", "index", "over", "permit", "run", "state", "timer")
-
-    READY = "ready"
-    ACTIVE = "active"
-    WAITING = "waiting"
-
-    def __init__(self, run: Run, index: int, bundle: AioDownloadBundle) -> None:
-        super().__init__(bundle)
-        self.run = run
-        self.index = index
-        self.permit: Turn | None = None  # if it has to be asked for
-        self.followers: list[_Job] | None = None  # those that wait for its outcome
-        self.began = 0.0
-        self.over = False
-        self.state = self.READY
-        self.timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        if self.permit is not None:
-            self.run.start(self, self.permit)
-
-    def refuse(self, error: AioDownloadError) -> None:
-        self.run.refuse(self, error)
-
-    def attempted(self) -> None:
-        if self.run.live.watchers.listening and self.run.live.watchers.wants(Attempted):
-            self.run.live.watchers.emit(Attempted(self.bundle))
-
-    def free(self) -> None:
-        if self.permit is not None:
-            self.permit.free()
+Crew: TypeAlias = "Callable[[Run], Tries]"
+"""Says who makes the tries of a run."""
 
 
 class Run:
@@ -80,35 +38,36 @@ class Run:
     :param source: the input.
     :param deliver: called on the event loop; each bundle counts as look-ahead until :meth:`consumed`.
     :param at_once: a bundle counts as consumed as soon as it is delivered.
+    :param crew: who makes the tries.
     """
 
-    def __init__(self, live: Live, source: Source, deliver: Deliver, *, at_once: bool = False) -> None:
+    def __init__(
+        self, live: Live, source: Source, deliver: Deliver, *, at_once: bool = False, crew: Crew = OwnTries
+    ) -> None:
         self.live = live
         self._source = source
         self._deliver = deliver
         self._at_once = at_once
-        self._admission = Admission(live.workspace, live.recorder)
-        self._release = live.release
-        self._concurrent = live.dispatcher.schedule.concurrent
-        self._jobs: set[_Job] = set()
+        self._admission: Placing = Admission(live.workspace, live.recorder)
+        self._jobs: set[Job] = set()
         self._read = 0
         self._consumed = 0
         self._active = 0
         self._waiting = 0
         self._publishing = 0  # files that are about to get their names
         self._none_left: asyncio.Event | None = None
-        self._budget = live.request.retry_budget
         self._exhausted = False
-        self._draining = False
+        self.draining = False
         self._source_error: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        self._resting: list[asyncio.Future[tuple[_Job, Turn]]] = []
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
-        self._group: asyncio.TaskGroup
+        self.group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
+        self._tries = crew(self)
+        self._slots = self._tries.slots
         live.runs.add(self)
-        live.dispatcher.schedule.expect(1)
+        self._tries.expect(1)
         live.watchers.emit(RunStarted(source.total))
         self.task = self._loop.create_task(self._main(), name="aiodownload-run")
 
@@ -143,20 +102,22 @@ class Run:
         self.look_for_room()
 
     async def close(self) -> None:
-        """Cancel what is left and wait until nothing of it remains."""
+        """Cancel what is left and wait until nothing of it remains; a second call, meanwhile, hurries."""
+        if self.task.cancelling():
+            self._tries.hurry()
         self.task.cancel()
         await asyncio.wait([self.task])
         self._clear()  # a task that is cancelled before its first step does nothing at all
 
     async def drain(self, grace: float) -> None:
         """Admit no more, let what is in flight go on for ``grace`` seconds, then cancel it."""
-        self._draining = True
+        self.draining = True
         self._source.close()
         if self._reader is not None:
             self._reader.cancel()
-        self.live.dispatcher.discard(self._owns)
-        for job in [job for job in self._jobs if job.state != _Job.ACTIVE]:
-            self._drop(job)
+        self._tries.discard()
+        for job in self.waiting():
+            self.drop(job)
         self._end_of_input()
         await asyncio.wait([self.task], timeout=grace)
         await self.close()
@@ -170,18 +131,17 @@ class Run:
 
     def _room_now(self) -> int:
         """How many bundles may be read now."""
-        concurrent = self._concurrent
+        slots = self._slots
         ahead = self._read - self._consumed
-        room = LOOK_AHEAD * concurrent - ahead
+        room = LOOK_AHEAD * slots - ahead
         # In portions, so that several bundles share a trip to the disk.
-        if room >= concurrent:
+        if room >= slots:
             return room
         waiting = len(self._jobs) - self._active
         if room > 0 and waiting == self._waiting:  # none is ready
             return room
-        schedule = self.live.dispatcher.schedule
-        if schedule.held_back and ahead - waiting < LOOK_AHEAD * concurrent:
-            return min(concurrent - schedule.active, FARTHEST - ahead)
+        if ahead - waiting < LOOK_AHEAD * slots:
+            return min(self._tries.spare, FARTHEST - ahead)
         return 0
 
     async def _read_all(self) -> None:
@@ -208,7 +168,7 @@ class Run:
     def _end_of_input(self) -> None:
         if not self._exhausted:
             self._exhausted = True
-            self.live.dispatcher.schedule.expect(-1)
+            self._tries.expect(-1)
         self._look_for_end()
 
     def _look_for_end(self) -> None:
@@ -218,91 +178,72 @@ class Run:
     async def _admit(self, bundles: Iterable[AioDownloadBundle]) -> None:
         jobs = []
         for bundle in bundles:
-            jobs.append(_Job(self, self._read, bundle))
+            jobs.append(Job(self, self._read, bundle))
             self._read += 1
         self._jobs.update(jobs)
         await self._admission.place(jobs)
         for job in jobs:
             if job.verdict == Candidate.FETCH:
-                # One with mirrors asks for a host when it knows which.
-                origin = "" if job.bundle.mirrors else host_of(job.bundle._parse())
-                entry: Entry[Startable] = Entry(job, origin, sleep_time(self.live.request, job.bundle))
-                job.permit = Turn(self.live.dispatcher, entry, job, self._release)
-                self.live.dispatcher.submit(entry)
+                self._tries.put(job)
             elif job.verdict == Candidate.SETTLED:
-                self._finish_soon(job)
-            elif isinstance(job.leader, _Job):
+                self.settled(job)
+            elif isinstance(job.leader, Job):
                 self._join(job, job.leader)
 
-    def _join(self, job: _Job, leader: _Job) -> None:
-        while isinstance(leader.leader, _Job):
+    def _join(self, job: Job, leader: Job) -> None:
+        while isinstance(leader.leader, Job):
             leader = leader.leader
         if leader.over:
             job.bundle._take_results(leader.bundle._results())
-            self._finish_soon(job)
+            self.settled(job)
         else:
             if leader.followers is None:
                 leader.followers = []
             leader.followers.append(job)
-            self._mark(job, _Job.WAITING)
+            self.mark(job, Job.WAITING)
 
-    # Trying.
+    # Trying: what is told of it.
 
-    def start(self, job: _Job, turn: Turn) -> None:
-        """Called by the dispatcher, which has given the job a slot."""
-        if not job.bundle.attempts:
-            job.began = self._loop.time()
-        if job.timer is not None:
-            job.timer.cancel()
-        self._mark(job, _Job.ACTIVE)
-        while self._resting:
-            rest = self._resting.pop()
-            if not rest.done():  # cancelled while the group is being taken down
-                rest.set_result((job, turn))
-                self.look_for_room()
-                return
-        if self._in_task(self._work(job, turn)):
-            self.look_for_room()
-        else:
-            self._drop(job)
-
-    async def _work(self, job: _Job, turn: Turn) -> None:
-        """One worker: make a try, then rest until there is another to make."""
-        me = asyncio.current_task()
-        while True:
-            try:
-                await self._try(job, turn)
-            except asyncio.CancelledError as error:
-                self._cancelled(job, error)
-                raise
-            if me is not None and me.cancelling():  # and a hook has kept that to itself
-                raise asyncio.CancelledError
-            rest: asyncio.Future[tuple[_Job, Turn]] = self._loop.create_future()
-            self._resting.append(rest)
-            del job, turn
-            job, turn = await rest
-
-    def _mark(self, job: _Job, state: str) -> None:
+    def mark(self, job: Job, state: str) -> None:
         """Keep count of the jobs that are active and of those that wait for something else than a slot."""
         before, job.state = job.state, state
-        if before == _Job.ACTIVE:
+        if before == Job.ACTIVE:
             self._active -= 1
-        elif before == _Job.WAITING:
+        elif before == Job.WAITING:
             self._waiting -= 1
-        if state == _Job.ACTIVE:
+        if state == Job.ACTIVE:
             self._active += 1
-        elif state == _Job.WAITING:
+        elif state == Job.WAITING:
             self._waiting += 1
 
-    async def _loudly(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
-        """Do ``work``; see :meth:`_cancelled`."""
-        try:
-            await work
-        except asyncio.CancelledError as error:
-            self._cancelled(job, error)
-            raise
+    def publishing(self, more: int) -> None:
+        """So many more files (or fewer) are about to get their names, with nobody who waits for it but the run."""
+        self._publishing += more
+        if not self._publishing and self._none_left is not None:
+            self._none_left.set()
 
-    def _cancelled(self, job: _Job, error: asyncio.CancelledError) -> None:
+    def settled(self, job: Job) -> asyncio.Task[None] | None:
+        """The bundle has its outcome.
+
+        :returns: what does the rest, where there is something to wait for.
+        """
+        if job.bundle.ok and not job.followers and job.registered is None:
+            self.hand_over(job)
+            return None
+        self.mark(job, Job.ACTIVE)
+        return self.spawn(job, self.finish(job))
+
+    def refuse(self, job: Job, error: AioDownloadError) -> None:
+        """The job waits for nothing any more: it has failed."""
+        if job not in self._jobs or job.state == Job.ACTIVE:
+            return
+        self._tries.withdraw(job)
+        job.bundle.error, job.bundle.status = error, Status.FAILED
+        if job.began:
+            job.bundle.elapsed = self._loop.time() - job.began
+        self.settled(job)
+
+    def cancelled(self, job: Job, error: asyncio.CancelledError) -> None:
         """A CancelledError that nobody asked this task for is a bug in a hook, and would go unnoticed.
 
         :raises StrategyError: if it is one.
@@ -310,132 +251,33 @@ class Run:
         if not _is_cancelled():
             raise StrategyError(job.bundle, "a hook", "it raised CancelledError") from error
 
-    async def _try(self, job: _Job, turn: Turn) -> None:
+    async def _loudly(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``; see :meth:`cancelled`."""
         try:
-            if self.live.request.deadline is None:
-                verdict = await self.live.attempts.one(job.bundle, turn)
-            else:
-                verdict = await self._in_time(job, turn, self.live.request.deadline)
-        finally:
-            turn.free()
-        if isinstance(verdict, Publishing):
-            self._publishing += 1
-            verdict.then(partial(self._published, job))
-            return
-        if isinstance(verdict, Again):
-            if self._may_retry():
-                self._wait(job, turn, verdict)
-                return
-            verdict = Failed(verdict.error)
-        if not self._settle(job, verdict):
-            await self._finish(job)
-
-    def _published(self, job: _Job, publishing: Publishing) -> None:
-        """Its file has its name, or cannot get it."""
-        self._publishing -= 1
-        if publishing.lost:
-            self._spawn(job, self._publish_anew(job, publishing))
-        elif not self._settle(job, Done() if publishing.error is None else Failed(publishing.error)):
-            self._spawn(job, self._finish(job))
-        if not self._publishing and self._none_left is not None:
-            self._none_left.set()
-
-    async def _publish_anew(self, job: _Job, publishing: Publishing) -> None:
-        verdict: Verdict = Done()
-        try:
-            await publishing.finish()
-        except DownloadError as error:
-            verdict = Failed(error)
-        if not self._settle(job, verdict):
-            await self._finish(job)
-
-    def _settle(self, job: _Job, verdict: Verdict) -> bool:
-        """Give the bundle its status, and hand it over unless there is somebody to wait for, or to tell."""
-        bundle = job.bundle
-        if isinstance(verdict, Failed):
-            bundle.error, bundle.status = verdict.error, Status.FAILED
-        else:
-            bundle.status = Status.CACHED if isinstance(verdict, Confirmed) else Status.DONE
-        bundle.elapsed = self._loop.time() - job.began
-        if bundle.ok and not job.followers and job.registered is None:
-            self._hand_over(job)
-            return True
-        return False
-
-    async def _in_time(self, job: _Job, turn: Turn, deadline: float) -> Verdict:
-        """One try, within the deadline."""
-        end = job.began + deadline
-        try:
-            async with asyncio.timeout_at(end) as limit:
-                verdict = await self.live.attempts.one(job.bundle, turn)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return Failed(DeadlineError(deadline))
-        if isinstance(verdict, Again):
-            if self._loop.time() + verdict.delay >= end:
-                return Failed(DeadlineError(deadline, str(verdict.error)))
-            # Its host may be told to wait for longer than this try thought.
-            job.timer = self._loop.call_at(end, self.refuse, job, DeadlineError(deadline, str(verdict.error)))
-        return verdict
-
-    def _may_retry(self) -> bool:
-        """Whether another try is within the budget."""
-        if self._budget is None:
-            return True
-        if self._budget == 0:
-            _log.warning("the retry budget of %d is spent: failures are final now", self.live.request.retry_budget)
-        self._budget -= 1
-        return self._budget >= 0
-
-    def refuse(self, job: _Job, error: AioDownloadError) -> None:
-        """The job waits for nothing any more: it has failed."""
-        if job not in self._jobs or job.state == _Job.ACTIVE:
-            return
-        if job.permit is not None:
-            self.live.dispatcher.schedule.withdraw(job.permit.entry)
-        job.bundle.error, job.bundle.status = error, Status.FAILED
-        if job.began:
-            job.bundle.elapsed = self._loop.time() - job.began
-        self._mark(job, _Job.ACTIVE)
-        self._spawn(job, self._finish(job))
-
-    def _wait(self, job: _Job, turn: Turn, again: Again) -> None:
-        self._mark(job, _Job.WAITING)
-        if self._draining:
-            self._drop(job)
-            return
-        if self.live.watchers.listening and self.live.watchers.wants(RetryScheduled):
-            self.live.watchers.emit(RetryScheduled(job.bundle, again.delay, again.error))
-        self.live.dispatcher.submit(turn.entry, again.delay)
-        self.look_for_room()
+            await work
+        except asyncio.CancelledError as error:
+            self.cancelled(job, error)
+            raise
 
     # Settling.
 
-    def _finish_soon(self, job: _Job) -> None:
-        """Finish a job that was settled without a request; a task only where a hook is to be awaited."""
-        if job.bundle.status is Status.FAILED or job.registered is not None:
-            self._mark(job, _Job.ACTIVE)
-            self._spawn(job, self._finish(job))
-        else:
-            self._hand_over(job)
-
-    def _spawn(self, job: _Job, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Do ``work`` in a task of the run."""
-        if not self._in_task(self._loudly(job, work)):
+        task = self.in_task(self._loudly(job, work))
+        if task is None:
             work.close()
-            self._drop(job)
+            self.drop(job)
+        return task
 
-    def _in_task(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Do ``work`` in a task of the run; False if the run is being taken down."""
+    def in_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Do ``work`` in a task of the run; None if the run is being taken down."""
         try:
-            self._group.create_task(work)
+            return self.group.create_task(work)
         except RuntimeError:
             work.close()
-            return False
-        return True
+            return None
 
-    async def _finish(self, job: _Job) -> None:
+    async def finish(self, job: Job) -> None:
         """The bundle has its status: note it, call ``on_fail``, hand it over; so for all that waited for the same."""
         if job.registered is not None and self.live.recorder is not None:
             registered, job.registered = job.registered, None
@@ -450,12 +292,13 @@ class Run:
                     follower.bundle._take_results(job.bundle._results())
                 await self._conclude(follower, told=follower.bundle is job.bundle)
 
-    async def _conclude(self, job: _Job, told: bool = False) -> None:
+    async def _conclude(self, job: Job, told: bool = False) -> None:
         if job.bundle.status is Status.FAILED and not told:
             await tell_failure(self.live.download, job.bundle)
-        self._hand_over(job)
+        self.hand_over(job)
 
-    def _hand_over(self, job: _Job) -> None:
+    def hand_over(self, job: Job) -> None:
+        """All is done for it: the caller gets the bundle."""
         if job not in self._jobs:
             return
         if not job.over:
@@ -469,14 +312,14 @@ class Run:
         self.look_for_room()
         self._look_for_end()
         if self._admission.overflows():
-            self._in_task(self._admission.spill())
+            self.in_task(self._admission.spill())
 
-    def _forget(self, job: _Job) -> None:
-        self._mark(job, _Job.READY)
+    def _forget(self, job: Job) -> None:
+        self.mark(job, Job.READY)
         self._jobs.discard(job)
         job.permit = None  # whose entry has the job: a circle would be work for the garbage collector
 
-    def _drop(self, job: _Job) -> None:
+    def drop(self, job: Job) -> None:
         """The bundle gets no outcome."""
         job.bundle.status = Status.CANCELLED
         if job.registered is not None and self.live.recorder is not None:
@@ -491,16 +334,23 @@ class Run:
             self.live.watchers.emit(Cancelled(job.bundle))
         self._look_for_end()
 
+    def waiting(self) -> list[Job]:
+        """The jobs that are not being worked on."""
+        return [job for job in self._jobs if job.state != Job.ACTIVE]
+
+    def owns(self, job: Job) -> bool:
+        """Whether the job has still to get its outcome."""
+        return job in self._jobs
+
     # The whole.
 
     async def _main(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
+                self.group = group
                 self._reader = group.create_task(self._read_all())
                 await self._idle.wait()
-                while self._resting:
-                    self._resting.pop().cancel()
+                self._tries.end()
         except BaseExceptionGroup as group_error:
             cause = _first(group_error)
             raise cause from cause.__cause__
@@ -525,16 +375,13 @@ class Run:
     def _clear(self) -> None:
         if self in self.live.runs:
             self.live.runs.discard(self)
-            self.live.dispatcher.discard(self._owns)
+            self._tries.discard()
             self._source.close()
             self._end_of_input()
             for job in tuple(self._jobs):
-                self._drop(job)
+                self.drop(job)
             self._admission.close()
             self.live.watchers.emit(RunFinished())
-
-    def _owns(self, item: object) -> bool:
-        return isinstance(item, _Job) and item.run is self
 
 
 def _is_cancelled() -> bool:

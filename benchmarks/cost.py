@@ -23,9 +23,10 @@ from aiodownload.permit import Turn
 from aiodownload.request.hosts import Entry
 from aiodownload.request.schedule import Schedule
 from aiodownload.request.strategy import limits_of
-from aiodownload.run import Run, _Job
+from aiodownload.run import Run
 from aiodownload.seen import Seen
 from aiodownload.source import source_of
+from aiodownload.tries import Job
 
 COUNT = 20_000
 HEADERS = {
@@ -75,7 +76,7 @@ async def main() -> None:
         dispatcher = Dispatcher(Schedule(limits_of(RequestStrategy())))
 
         def waiting(number: int) -> Any:
-            job = _Job(run, number, AioDownloadBundle(url(number)))
+            job = Job(run, number, AioDownloadBundle(url(number)))
             job.bundle._parse()
             job.path = job.key = job.wanted = f"{home}/example.org/files/f{number:08}.bin"
             entry: Any = Entry(job, "https://example.org")

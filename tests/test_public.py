@@ -53,6 +53,7 @@ NAMES = [
     "DownloadError",
     "DownloadStrategy",
     "Event",
+    "ExecutorError",
     "HomeError",
     "HostDownError",
     "HostPaused",
@@ -91,6 +92,7 @@ NAMES = [
     "TransportError",
     "UsageError",
     "Verified",
+    "WorkerError",
     "__version__",
     "each",
     "one",
@@ -126,6 +128,9 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
         "aiodownload.cli",
         "aiodownload.demo",
         "aiodownload.testing",
+        "aiodownload.cluster",
+        "multiprocessing.context",
+        "distributed",
         "click",
         "rich",
         "protego",
@@ -203,8 +208,8 @@ KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, conten
     ("function", "told"),
     [
         (aiodownload.one, "url_or_bundle, download=None, *, progress=None"),
-        (aiodownload.swarm, "iterable, download=None, *, progress=None"),
-        (aiodownload.each, "iterable, url_map=None, download=None, *, progress=None"),
+        (aiodownload.swarm, "iterable, download=None, *, executor=None, workers=None, progress=None"),
+        (aiodownload.each, "iterable, url_map=None, download=None, *, executor=None, workers=None, progress=None"),
         (AioDownload, "client=None, download_strategy=None, request_strategy=None, *, journal=None, observers=()"),
         (AioDownload.one, "self, url_or_bundle"),
         (AioDownload.swarm, "self, iterable"),
@@ -232,9 +237,9 @@ def test_the_signatures_are_the_contract(function: Callable[..., Any], told: str
 
 
 LATER = [
-    *((aiodownload.one, (URL,), name) for name in ("executor",)),
-    *((aiodownload.swarm, ([],), name) for name in ("executor", "workers")),
-    *((aiodownload.each, ([],), name) for name in ("executor", "workers")),
+    *((aiodownload.one, (URL,), name) for name in ("executor", "workers")),
+    *((aiodownload.swarm, ([],), name) for name in ("executors", "url_map")),
+    *((aiodownload.each, ([],), name) for name in ("executors", "worker")),
     *((AioDownload, (), name) for name in ("durable", "progress")),
     *((AioDownloadBundle, (URL,), name) for name in ("mirror", "sha256")),
     *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from .health import NEVER
 from .pacing import Rate
 
 __all__ = ["HostPace"]
@@ -87,7 +88,7 @@ class HostPace:
         self._admitted = 0  # since the last cut
         self._refusals = 0.0  # which part of the answers they are, lately
         # The last cut.
-        self._cut_at = self._cut_asked = float("-inf")
+        self._cut_at = self._cut_asked = NEVER
         self._resumed: float | None = None  # the first start after it
         self._cut_rate = 0.0
         self._seconds: tuple[float, ...] = ()  # admitted in the second before each of the last two
@@ -95,10 +96,10 @@ class HostPace:
         self._in_seconds = False  # whether the host counts so
         self._ceiling = 0.0  # what the host is believed to allow; 0 if nothing is known
         self._hold = HOLD / 3
-        self._failed_at = self._slowed_at = float("-inf")
+        self._failed_at = self._slowed_at = NEVER
         self._latency = 0.0
         self._least = self._least_before = float("inf")
-        self._least_since = float("-inf")
+        self._least_since = NEVER
 
     def __repr__(self) -> str:
         return f"<HostPace {self._per_second:.1f}/s, {self.window} at once>"
@@ -117,6 +118,24 @@ class HostPace:
     def next_start(self) -> float:
         """When the next one may start."""
         return self._rate.next_start
+
+    def shift(self, seconds: float) -> None:
+        """Move all points in time by so much: they are told by another clock from now on."""
+        self._rate.shift(seconds)
+        self._starts = deque((one + seconds for one in self._starts), maxlen=self._starts.maxlen)
+        self._recent = deque(one + seconds for one in self._recent)
+        for name in ("_cut_at", "_cut_asked", "_failed_at", "_slowed_at", "_least_since"):
+            setattr(self, name, getattr(self, name) + seconds)
+        if self._grown_at is not None:
+            self._grown_at += seconds
+        if self._resumed is not None:
+            self._resumed += seconds
+
+    def within(self, other: HostPace) -> HostPace:
+        """This one, with no more requests at once than ``other`` may have."""
+        self._most = other._most
+        self._window = min(self._window, float(self._most))
+        return self
 
     def started(self, now: float) -> None:
         """A request starts."""
@@ -163,7 +182,7 @@ class HostPace:
         alike = [one for one in self._seconds if abs(second - one) <= SAME * second]
         self._ceiling = 0.0
         self._in_seconds = bool(alike)
-        if self._cut_asked < 0:
+        if self._cut_asked == NEVER:
             rate = max(second, rate / 2)
         elif alike:
             self._ceiling = second if active > TEST else max(second, *alike)  # it counts in seconds
@@ -212,7 +231,7 @@ class HostPace:
         if not self._is_used(now):
             return
         if self._climbing:
-            quickest = DOUBLING if self._cut_asked < 0 else CLIMBING
+            quickest = DOUBLING if self._cut_asked == NEVER else CLIMBING
             self._set(self._per_second * 2 ** (since / max(quickest, 2 * self._latency)))
         elif not self._ceiling:  # what lies between half of the rate that was refused and that rate?
             if self._resumed is not None and now - self._resumed > TEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import AioDownloadError
 
-__all__ = ["FEW", "Health"]
+__all__ = ["FEW", "NEVER", "Health"]
 
 SUSPECT = 3  # tries in a row without any answer, after which a host gets a few at a time
 FEW = 3  # bundles given up so, after which the others are not kept waiting for it
@@ -60,6 +60,11 @@ class Health:
         self._probe = PROBE
         self.closed_until = NEVER
         self.error: AioDownloadError | None = None
+
+    def shift(self, seconds: float) -> None:
+        """Move all points in time by so much: they are told by another clock from now on."""
+        for name in ("_cooled", "_suspect_at", "alone_until", "closed_until", "quota_until"):
+            setattr(self, name, getattr(self, name) + seconds)
 
     @property
     def remarkable(self) -> bool:

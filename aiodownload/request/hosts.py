@@ -6,8 +6,8 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..errors import AioDownloadError
 from .health import FEW, NEVER, Health
@@ -25,6 +25,7 @@ __all__ = [
     "Host",
     "Limits",
     "Pace",
+    "Share",
     "Slot",
     "host_of",
     "kind_of",
@@ -87,6 +88,7 @@ class Limits:
     :param rate: starts per second for one host (> 0), or None.
     :param spaced_per_host: whether an entry's spacing holds between starts for its host, and not for all of the run.
     :param pace: makes what finds the pace of one host, or None.
+    :param stretch: how many times an entry's spacing must lie between starts for its host.
     """
 
     concurrent: int
@@ -94,6 +96,27 @@ class Limits:
     rate: float | None = None
     spaced_per_host: bool = False
     pace: Callable[[], Pace] | None = None
+    stretch: float = 1.0
+
+    def divided(self, count: int) -> Limits:
+        """What each of ``count`` schedules may ask of a host that all of them ask."""
+        return replace(
+            self,
+            per_host=None if self.per_host is None else max(1, self.per_host // count),
+            rate=None if self.rate is None else self.rate / count,
+            stretch=self.stretch * count,
+        )
+
+
+class Share(NamedTuple):
+    """Which part of the hosts one of several schedules has.
+
+    :param own: hosts that no other one asks meanwhile.
+    :param schedules: how many there are: among them the limits of all other hosts are divided (int >= 1).
+    """
+
+    own: frozenset[str]
+    schedules: int
 
 
 class Slot:
@@ -155,7 +178,7 @@ class Host(Generic[T]):
         "_fresh",
         "_limit",
         "_plain",
-        "_spaced",
+        "_stretch",
         "active",
         "aside",
         "asking",
@@ -175,6 +198,7 @@ class Host(Generic[T]):
         "proven",
         "quick",
         "rate",
+        "spaced",
         "spacing",
         "times",
         "wake",
@@ -201,10 +225,11 @@ class Host(Generic[T]):
         self.listed = False  # whether it is listed to be forgotten
         known = bool(origin)
         self._limit = limits.per_host if known and limits.per_host is not None else limits.concurrent
-        self._spaced = known and limits.spaced_per_host
+        self.spaced = known and limits.spaced_per_host
+        self._stretch = limits.stretch
         self.rate = Rate(limits.rate) if known and limits.rate is not None else None
         self.pace = limits.pace() if known and limits.pace is not None else None
-        self._plain = not self._spaced and self.rate is None and self.pace is None
+        self._plain = not self.spaced and self.rate is None and self.pace is None
         self.delay = 0.0  # seconds between starts that its robots.txt asks for
         self.last_start = NEVER
         self.spacing = 0.0  # of what started last
@@ -282,8 +307,8 @@ class Host(Generic[T]):
     def next_start(self, spacing: float) -> float:
         """When a request may start, as far as it is a matter of time."""
         start = self.health.start()
-        if self._spaced and self.last_start + spacing > start:
-            start = self.last_start + spacing
+        if self.spaced and self.last_start + spacing * self._stretch > start:
+            start = self.last_start + spacing * self._stretch
         if self.delay and self.last_start + self.delay > start:
             start = self.last_start + self.delay
         if self.rate is not None and self.rate.next_start > start:

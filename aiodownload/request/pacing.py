@@ -32,6 +32,14 @@ class Rate:
         """When the next one may start."""
         return self._next
 
+    def shift(self, seconds: float) -> None:
+        """Move that by so much: it is told by another clock from now on."""
+        self._next += seconds
+
+    def go_on(self, other: Rate) -> None:
+        """Let the next one start no sooner than the next of ``other``, which counted those before."""
+        self._next = max(self._next, other._next)
+
     def started(self, now: float) -> None:
         """Count one that starts now."""
         self._next = (self._next if now - self._next <= LATE else now) + self._interval

@@ -6,12 +6,13 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from ..errors import AioDownloadError
-from .hosts import Entry, Host, Limits
+from .hosts import Entry, Host, Limits, Share
 from .line import Line
+from .memory import Memory, recall, remember
 
 __all__ = ["Entry", "Limits", "Schedule"]
 
@@ -31,10 +32,13 @@ class Schedule(Generic[T]):
     ``now`` is any clock that does not run backwards, in seconds.
 
     :param limits: what holds requests back.
+    :param share: which hosts they are for, if other schedules ask as well; the limits of others are divided.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, share: Share | None = None) -> None:
         self.limits = limits
+        self._own = None if share is None else share.own
+        self._others = limits if share is None else limits.divided(share.schedules)
         self._hosts: dict[str, Host[T]] = {}
         self._line: Line[T] = Line(limits.concurrent, self._hosts)
         self._timed: list[tuple[float, int, Host[T]]] = []
@@ -70,6 +74,27 @@ class Schedule(Generic[T]):
     def held_back(self) -> bool:
         """Whether a slot is free, and no entry that waits may have it, each for its own host's sake."""
         return self.free and not self._line
+
+    def recall(self, memories: Mapping[str, Memory], last_start: float, now: float) -> None:
+        """Go on with what another schedule knew, told from ``now``.
+
+        :param memories: of hosts.
+        :param last_start: when the last request to any of them started.
+        """
+        for origin, memory in memories.items():
+            recall(self._host(origin, now), memory, now)
+        self._last_start = now + last_start
+
+    def remembered(self, now: float) -> dict[str, Memory]:
+        """What another one may go on with, told from ``now``."""
+        return {
+            origin: remember(host, now) for origin, host in self._hosts.items() if origin and host.memory(now) > now
+        }
+
+    @property
+    def last_start(self) -> float:
+        """When the last request started."""
+        return self._last_start
 
     def expect(self, runs: int) -> None:
         """So many more runs (or fewer) have not read all of their input."""
@@ -296,7 +321,8 @@ class Schedule(Generic[T]):
             self._forget(now)
         host = self._hosts.get(origin)
         if host is None:
-            host = self._hosts[origin] = Host(origin, self.limits)
+            own = self._own is None or origin in self._own
+            host = self._hosts[origin] = Host(origin, self.limits if own else self._others)
         host.forget_at = math.inf
         return host
 

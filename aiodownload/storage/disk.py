@@ -63,6 +63,10 @@ class Disk:
             loop = asyncio.get_running_loop()
             self._starting = loop.create_task(self._start_publisher(loop), name="aiodownload-disk")
 
+    def without_publisher(self) -> None:
+        """Let the threads publish all: for work that is over soon, its process is not worth its start."""
+        self._small = MANY
+
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function`` in one of the threads and return what it returns.
 

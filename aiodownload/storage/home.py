@@ -18,12 +18,14 @@ class Home:
     :param path: absolute path of the folder (str).
     :param mode: permission bits that a new file gets there, the umask applied (int).
     :param folds_case: whether ``A`` and ``a`` are one file there (bool).
+    :param opened_at: when that was, by the clock of its file system (nanoseconds since 1970).
     """
 
-    def __init__(self, path: str, mode: int, folds_case: bool) -> None:
+    def __init__(self, path: str, mode: int, folds_case: bool, opened_at: int = 0) -> None:
         self.path = path
         self.mode = mode
         self.folds_case = folds_case
+        self.opened_at = opened_at
 
     @classmethod
     def open(cls, path: str, durable: bool = False) -> Home:
@@ -38,7 +40,7 @@ class Home:
             Folder.open(path, make=True, durable=durable).close()
             handle = os.open(trial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
-                mode = stat.S_IMODE(os.fstat(handle).st_mode)
+                state = os.fstat(handle)
                 folds_case = os.path.exists(os.path.join(path, os.path.basename(trial).upper()))
             finally:
                 os.close(handle)
@@ -46,7 +48,7 @@ class Home:
                     os.unlink(trial)
         except (OSError, ValueError) as error:
             raise HomeError(path, getattr(error, "strerror", None) or str(error)) from error
-        return cls(path, mode, folds_case)
+        return cls(path, stat.S_IMODE(state.st_mode), folds_case, state.st_mtime_ns)
 
     def folded(self, path: str) -> str:
         """``path`` as the file system compares it."""

@@ -23,6 +23,7 @@ __all__ = [
     "find",
     "is_place_of",
     "other_places",
+    "published_since",
     "safe_path",
     "sideways",
     "state_at",
@@ -273,6 +274,21 @@ def state_at(path: str, root: str | None = None) -> os.stat_result | None:
     except (OSError, ValueError):
         return None
     return state if stat.S_ISREG(state.st_mode) else None
+
+
+def published_since(paths: Sequence[str], since: int, root: str | None = None) -> list[os.stat_result | None]:
+    """See which files have appeared since then.  Blocks.
+
+    :param paths: absolute paths.
+    :param since: nanoseconds since 1970, by the clock of their file system.
+    :param root: the folder below which no symbolic link is followed (absolute str), or None.
+    """
+    return [_published_since(path, since, root) if os.path.lexists(path) else None for path in paths]
+
+
+def _published_since(path: str, since: int, root: str | None) -> os.stat_result | None:
+    state = state_at(path, root)
+    return state if state is not None and min(state.st_mtime_ns, state.st_ctime_ns) > since else None
 
 
 def _find(path: str, root: str | None) -> Found | None:

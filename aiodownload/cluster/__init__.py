@@ -1,0 +1,1 @@
+"""A run on any concurrent.futures.Executor: its bundles go out in shards by host, and come back settled."""
