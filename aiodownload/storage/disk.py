@@ -47,6 +47,7 @@ class Disk:
         self._patience: asyncio.TimerHandle | None = None
         self._closed = False
         self._small = 0
+        self._spawns = True
         self._publisher: Publisher | None = None
         self._starting: asyncio.Task[None] | None = None
 
@@ -59,13 +60,13 @@ class Disk:
     def note(self, size: int) -> None:
         """A thread is to publish a whole body of ``size`` bytes: after many small ones, a process is started."""
         self._small += size <= SMALL
-        if self._small >= MANY and self._starting is None and not self._closed:
+        if self._small >= MANY and self._spawns and self._starting is None and not self._closed:
             loop = asyncio.get_running_loop()
             self._starting = loop.create_task(self._start_publisher(loop), name="aiodownload-disk")
 
     def without_publisher(self) -> None:
         """Let the threads publish all: for work that is over soon, its process is not worth its start."""
-        self._small = MANY
+        self._spawns = False
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function`` in one of the threads and return what it returns.

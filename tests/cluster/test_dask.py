@@ -73,7 +73,7 @@ class Dask:
         self._folder = folder
         environment = {
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
             "DASK_DISTRIBUTED__COMM__RETRY__COUNT": "0",
         }
         self._environment = environment

@@ -164,7 +164,7 @@ def test_ctrl_c(server: FaultServer, tmp_path: Path, count: Any, to_all: bool) -
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     home = tmp_path / "home"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
         [sys.executable, str(program), server.url("").rstrip("/"), str(home)],
         stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def test_a_killed_program_leaves_no_worker(server: FaultServer, tmp_path: Path, 
     server.default = count.script(0.01)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
         [sys.executable, str(program), server.url("").rstrip("/"), str(tmp_path / "home")],
         env=environment,
