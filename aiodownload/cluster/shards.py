@@ -38,6 +38,7 @@ LOSSES = 3  # workers that are lost with a bundle until it has failed
 CUTS = 2  # tries of a bundle that are cut off, with nothing left of them, until it has failed
 REST = 1.0  # seconds for which the hosts of a lost shard are left alone: nobody knows when they were last asked
 LEAVE = 5.0  # seconds that shards get to end which can be told to
+UNTOLD = 30.0  # seconds beyond its own time for one of which the executor does not say whether it is being worked on
 
 _HINT = (
     "a program that starts processes has its own calls below  if __name__ == '__main__':  and what it defines for them "
@@ -519,7 +520,8 @@ class Shards:
 
     async def _last_reports(self) -> None:
         """Wait for the shards that are being worked on, and note what they have done."""
-        end = self._loop.time() + (LEAVE if self._engine.own else PATIENCE)
+        patience = PATIENCE if self._tells else min(PATIENCE, self._seconds + UNTOLD)
+        end = self._loop.time() + (LEAVE if self._engine.own else patience)
         hurried = asyncio.ensure_future(self._hurried.wait())
         try:
             while self._out and self._loop.time() < end and not hurried.done():
