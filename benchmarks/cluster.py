@@ -112,7 +112,8 @@ def img2dataset(venv: Path, urls: list[str], folder: Path, workers: int) -> floa
         "import sys\nfrom img2dataset import download\n"
         "if __name__ == '__main__':\n"
         "    download(url_list=sys.argv[1], output_folder=sys.argv[2], processes_count=int(sys.argv[3]),\n"
-        "             thread_count=64, output_format='files', encode_format='jpg', disable_all_reencoding=True, resize_mode='no')\n"
+        "             thread_count=64, output_format='files', encode_format='jpg',\n"
+        "             disable_all_reencoding=True, resize_mode='no')\n"
     )
     script = folder / "peer.py"
     script.write_text(program)

@@ -113,6 +113,9 @@ async def _run(order: Order, interruptible: bool) -> Report:
     now, schedule = loop.time(), live.dispatcher.schedule
     report.last_start = schedule.last_start - now
     report.memories = schedule.remembered(now)
+    for memory in report.memories.values():
+        if memory.health.error is not None:
+            memory.health.error = _able_to_travel(memory.health.error)
     return report
 
 
@@ -130,23 +133,29 @@ def _shared(order: Order) -> AioDownload:
 
 def _tell(report: Report, error: AioDownloadError, tickets: Iterable[Ticket]) -> None:
     """Put into ``report`` what ended the shard."""
-    bundle = getattr(error, "bundle", None)
+    bundle, cause = getattr(error, "bundle", None), error.__cause__
+    if cause is not None:
+        report.trace = "".join(traceback.format_exception(cause))
+        report.cause = cause if _travels(_bare(cause)) else None
     report.culprit = next((one.number for one in tickets if one.bundle is bundle), None)
     if isinstance(error, StrategyError):
         report.error = StrategyError(None, error.hook, error.detail)
     else:
         report.error = _able_to_travel(error)
-    cause = error.__cause__
-    if cause is not None:
-        report.trace = "".join(traceback.format_exception(cause))
-        report.cause = cause if _travels(cause) else None
 
 
 def _able_to_travel(error: AioDownloadError) -> AioDownloadError:
-    """``error``, or, where it is of a class of the user's that does not pickle, its words."""
+    """``error`` by itself, or, where it is of a class of the user's that does not pickle, its words."""
+    _bare(error)
     if type(error).__module__ == "aiodownload.errors" or _travels(error):
         return error
     return DownloadError(f"{type(error).__name__}: {error}")
+
+
+def _bare(error: BaseException) -> BaseException:
+    """``error`` without what it came from: picklers that take that along fail where it does not pickle."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def _travels(error: BaseException) -> bool:
@@ -258,6 +267,8 @@ class _Shift(Run):
             job.free()
         if cut and bundle._kept:
             bundle.attempts, bundle._rounds = max(0, bundle.attempts - 1), max(0, bundle._rounds - 1)
+        if bundle.error is not None:
+            bundle.error = _able_to_travel(bundle.error)
         ticket.due = max(0.0, job.due - now)
         ticket.age = now - job.began if job.began else None
         for source in bundle._sources or ():
