@@ -191,6 +191,8 @@ def _workers_of(executor: Any) -> int | None:
             return None
         if isinstance(told, Sized) and len(told):
             return len(told)
+        if callable(getattr(told, "close", None)):  # a coroutine, of a client that is used asynchronously
+            told.close()
     return None
 
 

@@ -238,12 +238,13 @@ class Stock:
         self._line.pop(host.origin, None)
         when = host.opens if waits else host.later[0][0] - SOON if host.later else None
         if when is None:
-            if host.memory is None and not host.out:
-                self._hosts.pop(host.origin, None)
+            if host.memory is None:
+                heapq.heappush(self._old, (host.opens, host.origin))
         elif when != host.wake:
             host.wake = when
             heapq.heappush(self._timed, (when, next(self._order), host))
 
 
 def _is_old(host: _Host, now: float) -> bool:
-    return host.memory is None or host.memory[0] + max(host.memory[1].until, 0.0) <= now
+    until = host.opens if host.memory is None else host.memory[0] + max(host.memory[1].until, 0.0)
+    return max(until, host.opens) <= now
