@@ -76,8 +76,11 @@ def _end_with(join: Callable[[], None]) -> None:
 def greet(settings: AioDownload) -> Greeting:
     """Say whether work can be done here.
 
-    :raises HomeError: if the folder for the files cannot be used.
+    :raises AioDownloadError: if a setting cannot work here, or the folder for the files cannot be used.
+
+    Raises what a callable raises that is to make the session.
     """
+    asyncio.run(_try_settings(settings))
     strategy = settings.download_strategy
     if reads_by_itself(strategy) or strategy.remote_time:  # a file there says nothing, or its time does not
         return Greeting(__version__, None)
@@ -92,6 +95,14 @@ def run_shard(order: Order) -> Report:
         return runner.run(_run(order, interruptible))
 
 
+async def _try_settings(settings: AioDownload) -> None:
+    live = Live(_own(settings))
+    try:
+        await live.open()
+    finally:
+        await live.close()
+
+
 async def _run(order: Order, interruptible: bool) -> Report:
     live = Live(_shared(order), Share(order.own, order.workers))
     live.workspace.disk.without_publisher()
@@ -104,10 +115,9 @@ async def _run(order: Order, interruptible: bool) -> Report:
         if interruptible:
             with contextlib.suppress(NotImplementedError):  # on Windows; there it ends this with the program
                 loop.add_signal_handler(signal.SIGINT, shift.interrupt)
-        try:
-            await shift.work()
-        except AioDownloadError as error:
-            _tell(report, error, order.tickets)
+        await shift.work()
+    except AioDownloadError as error:
+        _tell(report, error, order.tickets)
     finally:
         await live.close()
     now, schedule = loop.time(), live.dispatcher.schedule
@@ -119,16 +129,21 @@ async def _run(order: Order, interruptible: bool) -> Report:
     return report
 
 
+def _own(settings: AioDownload) -> AioDownload:
+    """A copy of the settings, without what the caller does by itself."""
+    own = copy.copy(settings)
+    own.request_strategy, own.download_strategy = copy.copy(own.request_strategy), copy.copy(own.download_strategy)
+    own.download_strategy.refresh = own.download_strategy.skip_cached = False
+    return own
+
+
 def _shared(order: Order) -> AioDownload:
-    """The settings for this part of the run; what the caller does by itself is left out of them."""
-    settings = copy.copy(order.settings)
-    request, download = copy.copy(settings.request_strategy), copy.copy(settings.download_strategy)
-    request.concurrent = order.concurrent
-    if request.bandwidth is not None:
-        request.bandwidth *= order.part
-    download.refresh = download.skip_cached = False
-    settings.request_strategy, settings.download_strategy = request, download
-    return settings
+    """The settings for this part of the run."""
+    own = _own(order.settings)
+    own.request_strategy.concurrent = order.concurrent
+    if own.request_strategy.bandwidth is not None:
+        own.request_strategy.bandwidth *= order.part
+    return own
 
 
 def _tell(report: Report, error: AioDownloadError, tickets: Iterable[Ticket]) -> None:

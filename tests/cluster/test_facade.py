@@ -13,13 +13,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster_work import Buggy, Steady, Told, Untimed, told
+from cluster_work import Buggy, Refusing, Steady, Told, Untimed, no_session, told
 
 import aiodownload
 from aiodownload import (
     AioDownload,
     AioDownloadBundle,
     ConfigurationError,
+    DownloadError,
     DownloadStrategy,
     ExecutorError,
     HomeError,
@@ -350,6 +351,21 @@ def test_a_home_that_cannot_be_used(executor: Executor, server: FaultServer, tmp
         aiodownload.swarm(
             [server.url("/x")], steady(download=DownloadStrategy(home=tmp_path / "file" / "x")), executor=executor
         )
+
+
+def test_a_callable_that_makes_no_session(executor: Executor, server: FaultServer) -> None:
+    """What it raises in a worker is said, before anything is asked."""
+    with pytest.raises(ExecutorError, match="KeyError: 'TOKEN'"):
+        aiodownload.swarm([server.url("/x")], AioDownload(no_session), executor=executor)
+    assert not server.requests
+
+
+def test_an_error_that_does_not_travel(executor: Executor, server: FaultServer, home: Path, steady: Make) -> None:
+    """Its words do; neither the bundle nor the pool is lost by it."""
+    url = server.on("/x", ok(b"x"))
+    (bundle,) = aiodownload.swarm([url], steady(download=Refusing(home=home)), executor=executor)
+    assert type(bundle.error) is DownloadError
+    assert str(bundle.error) == "OddError: 1"
 
 
 def test_an_executor_that_is_shut_down(server: FaultServer, steady: Make) -> None:
