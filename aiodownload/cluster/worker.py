@@ -194,6 +194,7 @@ class _Shift(Run):
         self.report = report
         self.stopped_at: float | None = None  # since when nothing new is begun
         self._interrupted = False
+        self._stranded: set[Job] = set()  # jobs that wait for their turn at another host
         self._began = asyncio.get_running_loop().time()
         self.end = self._began + order.seconds
         self._late = self._began + order.patience / 2  # from then on nothing new is begun, whatever takes long
@@ -227,7 +228,9 @@ class _Shift(Run):
 
     def _look(self, now: float) -> None:
         """Begin nothing new once the time is over; but while something is under way that takes long, others go on."""
-        since = [job.permit.entry.since for job in self._jobs if job.state == Job.ACTIVE and job.permit is not None]
+        active = [(job, job.permit.entry) for job in self._jobs if job.state == Job.ACTIVE and job.permit is not None]
+        # One whose redirect leads to a host that is not to be asked now is not worth waiting for.
+        since = [entry.since for _, entry in active if entry.resume is None]
         if self.stopped_at is None:
             if not since:
                 wake = self.live.dispatcher.schedule.wake_at(now)
@@ -239,6 +242,8 @@ class _Shift(Run):
                 self._tries.discard()
         if self.stopped_at is not None:
             if not since:
+                self._stranded = {job for job, _ in active}
+                self._interrupted = bool(active)
                 for job in self.waiting():
                     self.give_back(job)
             elif now < self._late and now - self.stopped_at > self._long(now):
@@ -265,7 +270,17 @@ class _Shift(Run):
 
     def drop(self, job: Job) -> None:
         """Let the caller have it as it is."""
-        self.give_back(job, cut=job.state == Job.ACTIVE)
+        if job not in self._stranded:
+            self.give_back(job, cut=job.state == Job.ACTIVE)
+            return
+        if job.permit is not None and job.permit.entry.host is not None:
+            now = self._loop.time()
+            job.due = now + self.live.dispatcher.schedule.opens_in(job.permit.entry.host.origin, now)
+        if job.bundle.mirrors:  # whose sources count their tries before they wait
+            job.bundle._rounds -= 1
+        else:
+            job.bundle.attempts -= 1
+        self.give_back(job)
 
     def give_back(self, job: Job, *, asks: bool = False, cut: bool = False) -> None:
         """The bundle goes on in another shard.
