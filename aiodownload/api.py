@@ -11,8 +11,9 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from yarl import URL
 
@@ -26,9 +27,6 @@ from .outcomes import Outcomes
 from .run import Crew
 from .source import UrlMap, check_iterable
 from .tries import OwnTries
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
 __all__ = ["each", "one", "swarm"]
 

@@ -65,7 +65,6 @@ class Run:
         self.group: asyncio.TaskGroup
         self._reader: asyncio.Task[None] | None = None
         self._tries = crew(self)
-        self._slots = self._tries.slots
         live.runs.add(self)
         self._tries.expect(1)
         live.watchers.emit(RunStarted(source.total))
@@ -131,7 +130,7 @@ class Run:
 
     def _room_now(self) -> int:
         """How many bundles may be read now."""
-        slots = self._slots
+        slots = self._tries.slots
         ahead = self._read - self._consumed
         room = LOOK_AHEAD * slots - ahead
         # In portions, so that several bundles share a trip to the disk.

@@ -27,7 +27,10 @@ python_use_unqualified_type_names = True
 # Everything of ours must be found.  What belongs to others is not linked, so that no other site is asked for its index.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(aiohttp|asyncio|collections|enum|multidict|opentelemetry|os|pandas|pd|prometheus_client)\..*"),
+    (
+        "py:.*",
+        r"(aiohttp|asyncio|collections|concurrent|enum|multidict|opentelemetry|os|pandas|pd|prometheus_client)\..*",
+    ),
     ("py:.*", r"(socket|ssl|threading|time|tqdm|typing|yarl)\..*"),
     ("py:.*", r"(URL|ClientSession|ClientResponse|CIMultiDict|Client|UrlMap|Unpack|RequestSettings|TracebackType)"),
     ("py:.*", r"(CollectorRegistry|TracerProvider)"),

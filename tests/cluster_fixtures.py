@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,13 @@ def processes() -> Iterator[Executor]:
 def threads() -> Iterator[Executor]:
     with ThreadPoolExecutor(2, thread_name_prefix="pool") as pool:
         yield pool
+
+
+@pytest.fixture(autouse=True)
+def semaphores_are_let_go() -> Iterator[None]:
+    """Those of a pool are let go of here, and not on an event loop of the next test, where that would be blocking."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(params=["threads", "processes"])

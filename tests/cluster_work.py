@@ -6,7 +6,7 @@ import os
 import signal
 from typing import Any
 
-from aiodownload import AioDownloadBundle, DownloadStrategy, RequestStrategy
+from aiodownload import AioDownloadBundle, DownloadError, DownloadStrategy, RequestStrategy
 
 
 class Steady(RequestStrategy):
@@ -54,11 +54,23 @@ class Poisonous(DownloadStrategy):
         await super().on_success(response, bundle)
 
 
-class OddError(Exception):
+def no_session() -> Any:
+    """A callable that cannot make a session where it is called."""
+    raise KeyError("TOKEN")
+
+
+class OddError(DownloadError):
     """Does not unpickle."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(str(one))
+
+
+class Refusing(DownloadStrategy):
+    """Fails every bundle with an error of its own."""
+
+    async def on_success(self, response: Any, bundle: AioDownloadBundle) -> None:
+        raise OddError(1, 2)
 
 
 class Untimed(RequestStrategy):

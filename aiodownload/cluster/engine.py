@@ -95,6 +95,7 @@ class OwnPool:
         self.workers = workers
         self._bell: Any = None
         self._pool: ProcessPoolExecutor | None = None
+        self._old: list[ProcessPoolExecutor] = []
         self._pools: WeakKeyDictionary[Future[Any], ProcessPoolExecutor] = WeakKeyDictionary()
 
     def submit(self, function: Callable[..., R], *args: Any) -> Future[R]:
@@ -115,6 +116,7 @@ class OwnPool:
         """See :class:`Engine`."""
         if self._pool is not None and (future is None or self._pools.get(future) is self._pool):
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._old.append(self._pool)  # what it holds of the system is let go of in close(), which may block
             self._pool = None
         return True
 
@@ -126,7 +128,12 @@ class OwnPool:
     def close(self) -> None:
         """Let the processes end; terminate those that do not."""
         pool, self._pool = self._pool, None
+        for old in self._old:
+            old.shutdown(wait=True)
+        self._old.clear()
+        self._pools.clear()
         if pool is None:
+            self._bell = None
             return
         processes: list[BaseProcess] = list((getattr(pool, "_processes", None) or {}).values())
         self.ring()
@@ -184,6 +191,8 @@ def _workers_of(executor: Any) -> int | None:
             return None
         if isinstance(told, Sized) and len(told):
             return len(told)
+        if callable(getattr(told, "close", None)):  # a coroutine, of a client that is used asynchronously
+            told.close()
     return None
 
 

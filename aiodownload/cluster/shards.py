@@ -12,15 +12,14 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING
 
 from .. import _version
-from ..attempt import sleep_time
-from ..bundle import AioDownloadBundle, Status
-from ..errors import AioDownloadError, ConfigurationError, DeadlineError, ExecutorError, StrategyError, WorkerError
-from ..request.hosts import host_of
+from ..errors import AioDownloadError, ConfigurationError, ExecutorError
+from ..run import LOOK_AHEAD
 from ..tries import Job
 from . import worker
 from .engine import Engine, is_broken, unpicklable
-from .orders import Greeting, Left, Order, Outcome, Report, Ticket
-from .stock import BUNDLES, Errand, Stock
+from .ledger import Ledger, Shard, ticket_of, words
+from .orders import Greeting, Order, Report
+from .stock import Errand
 
 if TYPE_CHECKING:
     from ..download import AioDownload
@@ -30,21 +29,13 @@ __all__ = ["Cluster", "Shards"]
 
 _log = logging.getLogger("aiodownload.cluster")
 
-SECONDS = 2.0  # after which a shard begins nothing new, at first
-LONGEST = 10.0  # the same, once shards come back with work left
-LONGER = 1.5  # times, each time one does
-PATIENCE = 600.0  # seconds after which a shard ends what is under way
-LOSSES = 3  # workers that are lost with a bundle until it has failed
-CUTS = 2  # tries of a bundle that are cut off, with nothing left of them, until it has failed
-REST = 1.0  # seconds for which the hosts of a lost shard are left alone: nobody knows when they were last asked
 LEAVE = 5.0  # seconds that shards get to end which can be told to
+UNTOLD = 30.0  # seconds beyond its own time for one of which the executor does not say whether it is being worked on
 
 _HINT = (
     "a program that starts processes has its own calls below  if __name__ == '__main__':  and what it defines for them "
     "in a module that they can import"
 )
-# What a bundle takes along from shard to shard, besides its results.
-_STATE = ("_mismatched", "_divisible", "_kept", "_condition", "_sources", "_rounds")
 
 
 class Cluster:
@@ -65,27 +56,6 @@ class Cluster:
         return Shards(run, self.engine, self.settings)
 
 
-class _Shard:
-    """One that is being worked on.
-
-    :param errands: its bundles, by their places in the input.
-    :param own: its hosts.
-    :param slots: that it has.
-    :param retries: that it may make.
-    :param now: when it was sent.
-    """
-
-    def __init__(
-        self, errands: dict[int, Errand], own: frozenset[str], slots: int, retries: int | None, now: float
-    ) -> None:
-        self.errands = errands
-        self.own = own
-        self.slots = slots
-        self.retries = retries
-        self.sent = now
-        self.future: Future[Report]
-
-
 class Shards:
     """Collects bundles by host, sends them out in shards, and takes in what comes back.
 
@@ -103,35 +73,35 @@ class Shards:
         self._settings = settings
         self._request = run.live.request
         self._workers = min(engine.workers, self._request.concurrent)
-        self.slots = max(1, self._workers * BUNDLES // 2)  # look-ahead: a shard for each worker, and one more
         self._free = self._request.concurrent
-        self._budget = self._request.retry_budget
         self._loop = asyncio.get_running_loop()
         self._name = os.urandom(8).hex()
         self._serial = 0
-        self._stock = Stock()
-        self._errands: dict[Job, Errand] = {}
+        self._ledger = Ledger(run, self._workers)
+        self._stock = self._ledger.stock
+        self.slots = self._ahead()
         self._busy = 0  # workers that have a shard, or are about to get it
-        self._out: set[_Shard] = set()
-        self._done: deque[_Shard] = deque()
+        self._out: set[Shard] = set()
+        self._done: deque[Shard] = deque()
         self._news = asyncio.Event()
         self._hurried = asyncio.Event()
-        self._telling: set[asyncio.Task[None]] = set()
         self._expected = 0  # runs that have not read all of their input: this one, or none
         self._ended = False
         self._task: asyncio.Task[None] | None = None
         self._since: int | None = None
-        self._last_start = float("-inf")
-        self._seconds = SECONDS
         self._heard = 0.0  # when something was last heard of any shard
         self._tells = False  # whether the executor says which futures are running
+
+    def _ahead(self) -> int:
+        """Such that the run reads a shard for each worker, and one more."""
+        return max(1, self._workers * self._stock.bundles * 2 // LOOK_AHEAD)
 
     # What the run does with it.
 
     @property
     def spare(self) -> int:
         """See :class:`~aiodownload.tries.Tries`."""
-        return BUNDLES if self._busy < self._workers and self._free and not len(self._stock) else 0
+        return self._stock.bundles if self._busy < self._workers and self._free and not len(self._stock) else 0
 
     def expect(self, runs: int) -> None:
         """See :class:`~aiodownload.tries.Tries`."""
@@ -139,19 +109,14 @@ class Shards:
 
     def put(self, job: Job) -> None:
         """See :class:`~aiodownload.tries.Tries`."""
-        bundle = job.bundle
-        errand = Errand(job, host_of(bundle._parse()), sleep_time(self._request, bundle))
-        self._errands[job] = errand
-        self._stock.add(errand, self._loop.time())
+        self._ledger.put(job)
         self._news.set()
         if self._task is None:
             self._task = self._run.group.create_task(self._work(), name="aiodownload-shards")
 
     def withdraw(self, job: Job) -> None:
         """See :class:`~aiodownload.tries.Tries`."""
-        errand = self._errands.pop(job, None)
-        if errand is not None:
-            errand.gone = True
+        self._ledger.withdraw(job)
 
     def discard(self) -> None:
         """See :class:`~aiodownload.tries.Tries`."""
@@ -179,7 +144,7 @@ class Shards:
                 self._run.look_for_room()
                 await self._wait()
         except AioDownloadError:
-            await self._all_told()
+            await self._ledger.all_told()
             raise
         finally:
             await self._leave()
@@ -190,17 +155,17 @@ class Shards:
         :raises ExecutorError: if one is.
         """
         now = self._loop.time()
-        overdue = max(self._heard, min((shard.sent for shard in self._out), default=now)) + 2 * PATIENCE
+        overdue = max(self._heard, min((shard.sent for shard in self._out), default=now)) + 2 * self._ledger.patience
         if self._out and now >= overdue:
             self.hurry()
             raise ExecutorError(
-                f"executor: a shard has not come back for {2 * PATIENCE:g} s, and no other one has meanwhile: its "
-                "worker hangs, was lost without a word, or there is none"
+                f"executor: a shard has not come back for {2 * self._ledger.patience:g} s, and no other one has "
+                "meanwhile: its worker hangs, was lost without a word, or there is none"
             )
         self._tells = self._tells or any(shard.future.running() for shard in self._out)
-        wake = self._stock.wake_at()
+        wake = self._stock.wake_at() or now + self._ledger.patience
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(min(overdue if self._out else now + PATIENCE, wake or now + PATIENCE)):
+            async with asyncio.timeout_at(min(wake, overdue)):
                 await self._news.wait()
 
     async def _greet(self) -> None:
@@ -211,7 +176,7 @@ class Shards:
         """
         try:
             future = await asyncio.to_thread(self._engine.submit, worker.greet, self._settings)
-            async with asyncio.timeout(2 * PATIENCE):
+            async with asyncio.timeout(2 * self._ledger.patience):
                 greeting: Greeting = await asyncio.wrap_future(future)
         except AioDownloadError:
             raise
@@ -226,7 +191,7 @@ class Shards:
                     f"executor: {what} does not pickle, and so cannot go to its workers; give strategies and callables "
                     "that are defined at the top of a module, and hold nothing that is open"
                 ) from error
-            raise ExecutorError(f"executor: no work can be done there ({_words(error)}); {_HINT}") from error
+            raise ExecutorError(f"executor: no work can be done there ({words(error)}); {_HINT}") from error
         if greeting.version != _version.__version__:
             raise ConfigurationError(
                 f"executor: its workers have aiodownload {greeting.version}, and this is {_version.__version__}; "
@@ -253,19 +218,10 @@ class Shards:
             await self._submit(errands, max(1, self._free // lanes), now)
 
     async def _submit(self, errands: list[Errand], slots: int, now: float) -> None:
-        own = frozenset(errand.origin for errand in errands)
-        retries = None
-        if self._budget is not None:
-            retries = -(-self._budget // self._workers)
-            self._budget -= retries
-        shard = _Shard({errand.job.index: errand for errand in errands}, own, slots, retries, now)
+        shard = self._ledger.shard(errands, slots, now)
         order = self._order(shard, now)
         self._free -= slots
         self._busy += 1
-        for errand in errands:
-            if errand.job.timer is not None:
-                errand.job.timer.cancel()
-            self._run.mark(errand.job, Job.ACTIVE)
         submitting = asyncio.ensure_future(asyncio.to_thread(self._engine.submit, worker.run_shard, order))
         try:
             future = await asyncio.shield(submitting)
@@ -277,44 +233,44 @@ class Shards:
         except Exception as error:
             if is_broken(error) and self._engine.renew(None):
                 self._release(shard)
-                self._put_back(shard)
+                self._ledger.put_back(shard)
                 return
             raise ExecutorError(
-                f"executor: it takes no work any more ({_words(error)}); what is settled is kept, and another run of "
+                f"executor: it takes no work any more ({words(error)}); what is settled is kept, and another run of "
                 "the same program does the rest"
             ) from error
         self._gone_out(shard, future)
 
-    def _gone_out(self, shard: _Shard, future: Future[Report]) -> None:
+    def _gone_out(self, shard: Shard, future: Future[Report]) -> None:
         shard.future = future
         self._out.add(shard)
         future.add_done_callback(lambda _: self._hear(shard))
 
-    def _hear(self, shard: _Shard) -> None:
+    def _hear(self, shard: Shard) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._note_done, shard)
 
-    def _note_done(self, shard: _Shard) -> None:
+    def _note_done(self, shard: Shard) -> None:
         self._done.append(shard)
         self._news.set()
 
-    def _order(self, shard: _Shard, now: float) -> Order:
+    def _order(self, shard: Shard, now: float) -> Order:
         self._serial += 1
         errands = shard.errands.values()
         return Order(
             self._name,
             self._serial,
             self._settings,
-            [_ticket(errand, now) for errand in errands],
+            [ticket_of(errand, now) for errand in errands],
             shard.own,
             self._stock.memories(shard.own, now),
             self._workers,
             shard.slots,
             shard.slots / self._request.concurrent,
-            self._last_start - now,
+            self._ledger.last_start - now,
             shard.retries,
-            self._seconds,
-            PATIENCE,
+            self._ledger.seconds,
+            self._ledger.patience,
             self._since,
             self._run.live.recorder is not None,
             any(errand.losses for errand in errands),
@@ -322,7 +278,7 @@ class Shards:
 
     # What comes back.
 
-    def _take_back(self, shard: _Shard) -> None:
+    def _take_back(self, shard: Shard) -> None:
         """Take in what a shard has done, or that it was lost.
 
         :raises StrategyError: for a bug in a strategy, there.
@@ -339,155 +295,20 @@ class Shards:
                 "kept, and another run of the same program does the rest"
             )
         if error is None:
-            self._take_in(shard, shard.future.result())
+            self._ledger.take_in(shard, shard.future.result())
+            self.slots = self._ahead()
         else:
-            self._lost(shard, error)
+            if is_broken(error):
+                self._engine.renew(shard.future)
+            self._ledger.put_back(shard, error)
 
-    def _release(self, shard: _Shard) -> None:
+    def _release(self, shard: Shard) -> None:
         """Its worker and its slots are for others."""
         self._out.discard(shard)
         self._free += shard.slots
         self._busy -= 1
 
-    def _take_in(self, shard: _Shard, report: Report) -> None:
-        now = self._loop.time()
-        self._last_start = max(self._last_start, now + report.last_start)
-        if self._budget is not None and shard.retries is not None:
-            self._budget += shard.retries - report.retries
-        for outcome in report.outcomes:
-            self._settle(shard, outcome)
-        if report.error is not None:
-            raise self._loud(shard, report) from report.cause
-        self._stock.back(shard.own, report.memories, now)
-        if report.left:
-            self._seconds = min(LONGEST, self._seconds * LONGER)
-        for left in report.left:
-            self._go_on(shard, left, now)
-
-    def _settle(self, shard: _Shard, outcome: Outcome) -> None:
-        job = self._took(shard, outcome)
-        if job is None:
-            return
-        task = self._run.settled(job)
-        if task is not None:
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
-
-    def _took(self, shard: _Shard, outcome: Outcome) -> Job | None:
-        """Give the bundle its results."""
-        errand = shard.errands.pop(outcome.number, None)
-        if errand is None or not self._run.owns(errand.job):
-            return None
-        job, recorder = errand.job, self._run.live.recorder
-        self._errands.pop(job, None)
-        job.bundle._take_results(outcome.results)
-        if outcome.publication is not None and recorder is not None and job.registered is not None:
-            recorder.published(job.registered, outcome.publication)
-        return job
-
-    def _go_on(self, shard: _Shard, left: Left, now: float) -> None:
-        """A bundle has come back without an outcome."""
-        ticket = left.ticket
-        errand = shard.errands.pop(ticket.number, None)
-        if errand is None or not self._run.owns(errand.job):
-            return
-        job, bundle = errand.job, errand.job.bundle
-        bundle._take_results(ticket.bundle._results())
-        for name in _STATE:
-            setattr(bundle, name, getattr(ticket.bundle, name))
-        for source in bundle._sources or ():
-            source.due += now
-        errand.due, errand.tries = now + ticket.due, ticket.tries
-        job.began = now - ticket.age if ticket.age is not None else 0.0
-        if left.cut and not bundle._kept:
-            errand.cuts += 1
-        if errand.cuts >= CUTS:
-            self._fail(errand, WorkerError(_CUT.format(PATIENCE), False))
-        elif left.asks and not self._may_retry():
-            self._fail(errand, bundle.error or WorkerError("the retry budget is spent"))
-        else:
-            self._wait_for(errand, now)
-
-    def _wait_for(self, errand: Errand, now: float) -> None:
-        job, deadline = errand.job, self._request.deadline
-        if self._run.draining:
-            self._run.drop(job)
-            return
-        self._run.mark(job, Job.WAITING if errand.due > now else Job.READY)
-        if job.began and deadline is not None:
-            last = "" if job.bundle.error is None else str(job.bundle.error)
-            job.timer = self._loop.call_at(job.began + deadline, self._run.refuse, job, DeadlineError(deadline, last))
-        self._stock.add(errand, now)
-
-    def _may_retry(self) -> bool:
-        if self._budget is None:
-            return True
-        if self._budget <= 0:
-            _log.warning("the retry budget of %d is spent: failures are final now", self._request.retry_budget)
-            return False
-        self._budget -= 1
-        return True
-
-    def _lost(self, shard: _Shard, error: BaseException) -> None:
-        """A shard comes back no more: its bundles go out again."""
-        _log.warning("a shard of %d bundles was lost and is done again: %s", len(shard.errands), _words(error))
-        if is_broken(error):
-            self._engine.renew(shard.future)
-        self._put_back(shard, error)
-
-    def _put_back(self, shard: _Shard, error: BaseException | None = None) -> None:
-        """Let its bundles go out again.
-
-        :param error: by which it was lost; None: it was never sent.
-        """
-        now = self._loop.time()
-        if self._budget is not None and shard.retries is not None and error is None:
-            self._budget += shard.retries
-        rate = self._request.rate
-        rest = max(REST, 1 / rate if rate else 0.0, *(errand.spacing for errand in shard.errands.values()))
-        memories = self._stock.memories(shard.own, now)
-        for memory in memories.values():
-            memory.leave_alone(rest)
-        self._stock.back(shard.own, memories, now)
-        for errand in shard.errands.values():
-            if not self._run.owns(errand.job):
-                continue
-            errand.losses += error is not None
-            if errand.losses >= LOSSES and error is not None:
-                self._fail(
-                    errand, WorkerError(f"{errand.losses} workers that had it were lost, the last: {_words(error)}")
-                )
-            else:
-                errand.due = now + rest * (error is not None)
-                self._wait_for(errand, now)
-
-    def _fail(self, errand: Errand, error: AioDownloadError) -> None:
-        job = errand.job
-        self._errands.pop(job, None)
-        job.bundle.error, job.bundle.status = error, Status.FAILED
-        if job.began:
-            job.bundle.elapsed = self._loop.time() - job.began
-        task = self._run.settled(job)
-        if task is not None:
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
-
-    def _loud(self, shard: _Shard, report: Report) -> Exception:
-        """What ended a shard, and ends the run."""
-        error = report.error or ExecutorError("a worker has ended the run")
-        if isinstance(error, StrategyError):
-            errand = shard.errands.get(report.culprit) if report.culprit is not None else None
-            error = StrategyError(None if errand is None else errand.job.bundle, error.hook, error.detail)
-        if report.trace:
-            error.add_note(f"In the worker:\n{report.trace}")
-        return error
-
     # The end.
-
-    async def _all_told(self) -> None:
-        """Wait until everybody has been told of what was settled."""
-        while self._telling:
-            await asyncio.wait(self._telling)
 
     async def _leave(self) -> None:
         """Call back what can be called back, wait for the rest, and end what was begun here."""
@@ -519,7 +340,8 @@ class Shards:
 
     async def _last_reports(self) -> None:
         """Wait for the shards that are being worked on, and note what they have done."""
-        end = self._loop.time() + (LEAVE if self._engine.own else PATIENCE)
+        patience = self._ledger.patience if self._tells else min(self._ledger.patience, self._ledger.seconds + UNTOLD)
+        end = self._loop.time() + (LEAVE if self._engine.own else patience)
         hurried = asyncio.ensure_future(self._hurried.wait())
         try:
             while self._out and self._loop.time() < end and not hurried.done():
@@ -533,40 +355,16 @@ class Shards:
         finally:
             hurried.cancel()
 
-    async def _take_quietly(self, shard: _Shard) -> None:
+    async def _take_quietly(self, shard: Shard) -> None:
         """Take in what is settled, while the run is being left."""
         self._out.discard(shard)
         if shard.future.cancelled() or shard.future.exception() is not None:
             return
-        jobs = [self._took(shard, outcome) for outcome in shard.future.result().outcomes]
+        jobs = [self._ledger.took(shard, outcome) for outcome in shard.future.result().outcomes]
         told = (self._run.finish(job) for job in jobs if job is not None)
         for result in await asyncio.gather(*told, return_exceptions=True):
             if isinstance(result, Exception):
                 _log.warning("while the run was being left: %s", result)
-
-
-_CUT = (
-    "its body was still coming after {:g} s, twice, and what has come cannot be gone on with: the server gives no "
-    "strong ETag, or no ranges; download it without an executor"
-)
-
-
-def _ticket(errand: Errand, now: float) -> Ticket:
-    """What goes out of a bundle."""
-    job = errand.job
-    bundle: AioDownloadBundle = copy.copy(job.bundle)
-    bundle.info = bundle._checked = None
-    if bundle._sources is not None:
-        bundle._sources = [copy.copy(source) for source in bundle._sources]
-        for source in bundle._sources:
-            source.due -= now
-    age = now - job.began if job.began else None
-    return Ticket(job.index, bundle, errand.spacing, max(0.0, errand.due - now), age, errand.tries)
-
-
-def _words(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _is_cancelled() -> bool:

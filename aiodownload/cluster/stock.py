@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLES", "Errand", "Stock"]
 
-BUNDLES = 256  # in one shard
+BUNDLES = 256  # in one shard, at first
 SOON = 0.25  # seconds: for what is due so soon a worker may wait
 SMALLER = 3  # powers of two by which a shard is smaller each time that one with its bundles was lost
 
@@ -75,6 +75,8 @@ class Stock:
 
     A host that is in a shard is out until :meth:`back`: so no two workers ever ask it for bundles of its own.  To let
     a host be in several shards at once, its limits would have to be divided, as those of strangers are.
+
+    ``bundles`` is how many a shard may have.
     """
 
     def __init__(self) -> None:
@@ -84,6 +86,7 @@ class Stock:
         self._old: list[tuple[float, str]] = []  # when what is remembered of hosts is out of date
         self._paused: dict[str, float] = {}  # hosts that want to be left alone, and until when
         self._order = itertools.count()
+        self.bundles = BUNDLES
 
     def __len__(self) -> int:
         """Hosts of which something may go now."""
@@ -118,7 +121,7 @@ class Stock:
         self.wake(now)
         taken: list[Errand] = []
         hosts: deque[_Host] = deque()
-        most, count = BUNDLES, -(-len(self._line) // shards)
+        most, count = self.bundles, -(-len(self._line) // shards)
         each = max(1, most // max(1, count))
         while self._line and len(taken) < most and len(hosts) < count:
             host = next(iter(self._line.values()))
@@ -167,6 +170,17 @@ class Stock:
             elif memories[origin].paused > 0 and not known.out:
                 known.opens = max(known.opens, now + memories[origin].paused)
                 self._look_at(known, now)
+
+    def lost(self, origins: Iterable[str], now: float, rest: float) -> None:
+        """A shard comes back no more: what was known of its hosts is still all that is known.
+
+        :param rest: seconds for which they are left alone.
+        """
+        for origin in origins:
+            host = self._host(origin)
+            host.out = False
+            host.opens = max(host.opens, now + rest)
+            self._look_at(host, now)
 
     def _know(self, host: _Host, memory: Memory | None, now: float) -> None:
         host.memory = None if memory is None else (now, memory)
@@ -224,12 +238,13 @@ class Stock:
         self._line.pop(host.origin, None)
         when = host.opens if waits else host.later[0][0] - SOON if host.later else None
         if when is None:
-            if host.memory is None and not host.out:
-                self._hosts.pop(host.origin, None)
+            if host.memory is None:
+                heapq.heappush(self._old, (host.opens, host.origin))
         elif when != host.wake:
             host.wake = when
             heapq.heappush(self._timed, (when, next(self._order), host))
 
 
 def _is_old(host: _Host, now: float) -> bool:
-    return host.memory is None or host.memory[0] + max(host.memory[1].until, 0.0) <= now
+    until = host.opens if host.memory is None else host.memory[0] + max(host.memory[1].until, 0.0)
+    return max(until, host.opens) <= now

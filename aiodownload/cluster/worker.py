@@ -76,8 +76,11 @@ def _end_with(join: Callable[[], None]) -> None:
 def greet(settings: AioDownload) -> Greeting:
     """Say whether work can be done here.
 
-    :raises HomeError: if the folder for the files cannot be used.
+    :raises AioDownloadError: if a setting cannot work here, or the folder for the files cannot be used.
+
+    Raises what a callable raises that is to make the session.
     """
+    asyncio.run(_try_settings(settings))
     strategy = settings.download_strategy
     if reads_by_itself(strategy) or strategy.remote_time:  # a file there says nothing, or its time does not
         return Greeting(__version__, None)
@@ -92,6 +95,14 @@ def run_shard(order: Order) -> Report:
         return runner.run(_run(order, interruptible))
 
 
+async def _try_settings(settings: AioDownload) -> None:
+    live = Live(_own(settings))
+    try:
+        await live.open()
+    finally:
+        await live.close()
+
+
 async def _run(order: Order, interruptible: bool) -> Report:
     live = Live(_shared(order), Share(order.own, order.workers))
     live.workspace.disk.without_publisher()
@@ -104,49 +115,62 @@ async def _run(order: Order, interruptible: bool) -> Report:
         if interruptible:
             with contextlib.suppress(NotImplementedError):  # on Windows; there it ends this with the program
                 loop.add_signal_handler(signal.SIGINT, shift.interrupt)
-        try:
-            await shift.work()
-        except AioDownloadError as error:
-            _tell(report, error, order.tickets)
+        await shift.work()
+    except AioDownloadError as error:
+        _tell(report, error, order.tickets)
     finally:
         await live.close()
     now, schedule = loop.time(), live.dispatcher.schedule
     report.last_start = schedule.last_start - now
     report.memories = schedule.remembered(now)
+    for memory in report.memories.values():
+        if memory.health.error is not None:
+            memory.health.error = _able_to_travel(memory.health.error)
     return report
 
 
+def _own(settings: AioDownload) -> AioDownload:
+    """A copy of the settings, without what the caller does by itself."""
+    own = copy.copy(settings)
+    own.request_strategy, own.download_strategy = copy.copy(own.request_strategy), copy.copy(own.download_strategy)
+    own.download_strategy.refresh = own.download_strategy.skip_cached = False
+    return own
+
+
 def _shared(order: Order) -> AioDownload:
-    """The settings for this part of the run; what the caller does by itself is left out of them."""
-    settings = copy.copy(order.settings)
-    request, download = copy.copy(settings.request_strategy), copy.copy(settings.download_strategy)
-    request.concurrent = order.concurrent
-    if request.bandwidth is not None:
-        request.bandwidth *= order.part
-    download.refresh = download.skip_cached = False
-    settings.request_strategy, settings.download_strategy = request, download
-    return settings
+    """The settings for this part of the run."""
+    own = _own(order.settings)
+    own.request_strategy.concurrent = order.concurrent
+    if own.request_strategy.bandwidth is not None:
+        own.request_strategy.bandwidth *= order.part
+    return own
 
 
 def _tell(report: Report, error: AioDownloadError, tickets: Iterable[Ticket]) -> None:
     """Put into ``report`` what ended the shard."""
-    bundle = getattr(error, "bundle", None)
+    bundle, cause = getattr(error, "bundle", None), error.__cause__
+    if cause is not None:
+        report.trace = "".join(traceback.format_exception(cause))
+        report.cause = cause if _travels(_bare(cause)) else None
     report.culprit = next((one.number for one in tickets if one.bundle is bundle), None)
     if isinstance(error, StrategyError):
         report.error = StrategyError(None, error.hook, error.detail)
     else:
         report.error = _able_to_travel(error)
-    cause = error.__cause__
-    if cause is not None:
-        report.trace = "".join(traceback.format_exception(cause))
-        report.cause = cause if _travels(cause) else None
 
 
 def _able_to_travel(error: AioDownloadError) -> AioDownloadError:
-    """``error``, or, where it is of a class of the user's that does not pickle, its words."""
+    """``error`` by itself, or, where it is of a class of the user's that does not pickle, its words."""
+    _bare(error)
     if type(error).__module__ == "aiodownload.errors" or _travels(error):
         return error
     return DownloadError(f"{type(error).__name__}: {error}")
+
+
+def _bare(error: BaseException) -> BaseException:
+    """``error`` without what it came from: picklers that take that along fail where it does not pickle."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def _travels(error: BaseException) -> bool:
@@ -170,6 +194,7 @@ class _Shift(Run):
         self.report = report
         self.stopped_at: float | None = None  # since when nothing new is begun
         self._interrupted = False
+        self._stranded: set[Job] = set()  # jobs that wait for their turn at another host
         self._began = asyncio.get_running_loop().time()
         self.end = self._began + order.seconds
         self._late = self._began + order.patience / 2  # from then on nothing new is begun, whatever takes long
@@ -203,7 +228,9 @@ class _Shift(Run):
 
     def _look(self, now: float) -> None:
         """Begin nothing new once the time is over; but while something is under way that takes long, others go on."""
-        since = [job.permit.entry.since for job in self._jobs if job.state == Job.ACTIVE and job.permit is not None]
+        active = [(job, job.permit.entry) for job in self._jobs if job.state == Job.ACTIVE and job.permit is not None]
+        # One whose redirect leads to a host that is not to be asked now is not worth waiting for.
+        since = [entry.since for _, entry in active if entry.resume is None]
         if self.stopped_at is None:
             if not since:
                 wake = self.live.dispatcher.schedule.wake_at(now)
@@ -215,6 +242,8 @@ class _Shift(Run):
                 self._tries.discard()
         if self.stopped_at is not None:
             if not since:
+                self._stranded = {job for job, _ in active}
+                self._interrupted = bool(active)
                 for job in self.waiting():
                     self.give_back(job)
             elif now < self._late and now - self.stopped_at > self._long(now):
@@ -241,7 +270,17 @@ class _Shift(Run):
 
     def drop(self, job: Job) -> None:
         """Let the caller have it as it is."""
-        self.give_back(job, cut=job.state == Job.ACTIVE)
+        if job not in self._stranded:
+            self.give_back(job, cut=job.state == Job.ACTIVE)
+            return
+        if job.permit is not None and job.permit.entry.host is not None:
+            now = self._loop.time()
+            job.due = now + self.live.dispatcher.schedule.opens_in(job.permit.entry.host.origin, now)
+        if job.bundle.mirrors:  # whose sources count their tries before they wait
+            job.bundle._rounds -= 1
+        else:
+            job.bundle.attempts -= 1
+        self.give_back(job)
 
     def give_back(self, job: Job, *, asks: bool = False, cut: bool = False) -> None:
         """The bundle goes on in another shard.
@@ -258,6 +297,8 @@ class _Shift(Run):
             job.free()
         if cut and bundle._kept:
             bundle.attempts, bundle._rounds = max(0, bundle.attempts - 1), max(0, bundle._rounds - 1)
+        if bundle.error is not None:
+            bundle.error = _able_to_travel(bundle.error)
         ticket.due = max(0.0, job.due - now)
         ticket.age = now - job.began if job.began else None
         for source in bundle._sources or ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 
@@ -121,6 +122,7 @@ class HostPace:
 
     def shift(self, seconds: float) -> None:
         """Move all points in time by so much: they are told by another clock from now on."""
+        self._rate = copy.copy(self._rate)  # a copy of this one may share it
         self._rate.shift(seconds)
         self._starts = deque((one + seconds for one in self._starts), maxlen=self._starts.maxlen)
         self._recent = deque(one + seconds for one in self._recent)

@@ -68,11 +68,6 @@ class Memory:
         other.until -= seconds
         return other
 
-    def leave_alone(self, seconds: float) -> None:
-        """Ask nothing of it for so long."""
-        self.health.alone_until = max(self.health.alone_until, seconds)
-        self.until = max(self.until, seconds)
-
 
 def remember(host: Host[Any], now: float) -> Memory:
     """What is known of ``host``, told from ``now``."""

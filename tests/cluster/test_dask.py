@@ -19,7 +19,15 @@ import pytest
 from cluster_work import Poisonous, Steady
 
 import aiodownload
-from aiodownload import AioDownload, AioDownloadBundle, ConfigurationError, ExecutorError, RequestStrategy, WorkerError
+from aiodownload import (
+    AioDownload,
+    AioDownloadBundle,
+    ConfigurationError,
+    ExecutorError,
+    RequestStrategy,
+    TransportError,
+    WorkerError,
+)
 from aiodownload.testing import FaultServer, ok
 
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -55,9 +63,12 @@ def test_a_local_cluster(local: Any, hosts: Start, steady: Make) -> None:
         server.default = ok(b"x" * 100)
     urls = [server.url(f"/{number}") for number in range(50) for server in servers]
     download = steady(Local(concurrent=8, per_host=2))
-    found = aiodownload.swarm(urls, download, executor=local.get_executor())
+    # Dask pickles errors together with what they came from, and aiohttp's do not pickle.
+    down = [f"http://127.0.0.9:9/{number}" for number in range(20)]
+    found = aiodownload.swarm([*urls, *down], download, executor=local.get_executor())
     assert [bundle.url for bundle in found if bundle.ok] == urls
-    assert all(Path(bundle.file_path or "").read_bytes() == b"x" * 100 for bundle in found)
+    assert all(isinstance(bundle.error, TransportError) for bundle in found[-20:])
+    assert all(Path(bundle.file_path or "").read_bytes() == b"x" * 100 for bundle in found[:-20])
     assert all(server.most_active <= 2 for server in servers)
     with pytest.raises(ConfigurationError, match=r"executor=client\.get_executor\(\)"):
         aiodownload.swarm(urls, download, executor=local)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +13,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster_work import Buggy, Steady, Told, Untimed, told
+from cluster_work import Buggy, Refusing, Steady, Told, Untimed, no_session, told
 
 import aiodownload
 from aiodownload import (
     AioDownload,
     AioDownloadBundle,
     ConfigurationError,
+    DownloadError,
     DownloadStrategy,
     ExecutorError,
     HomeError,
@@ -34,7 +34,7 @@ from aiodownload import (
     UsageError,
     Verified,
 )
-from aiodownload.cluster import shards
+from aiodownload.cluster import ledger, stock
 from aiodownload.testing import FaultServer, ok, status
 
 Make = Callable[..., AioDownload]
@@ -213,7 +213,7 @@ def test_an_endless_input_is_not_read_ahead(executor: Executor, hosts: Start, st
     for taken in range(1, 1200):
         assert next(results).ok
         # While a worker has nothing to do, since its hosts are with the other one, another portion may be read.
-        assert read <= taken + 2 * 2 * shards.BUNDLES + 4 * shards.BUNDLES
+        assert read <= taken + 2 * 2 * stock.BUNDLES + 4 * stock.BUNDLES
     results.close()  # type: ignore[attr-defined]
     asked = sum(len(server.requests) for server in servers)
     time.sleep(0.3)
@@ -342,7 +342,6 @@ def test_a_bug_in_a_strategy_ends_the_run(
     assert isinstance(caught.value.__cause__, KeyError)
     assert "cluster_work.py" in "".join(caught.value.__notes__)
     assert [bundle.url for bundle in caught.value.settled if bundle.ok] == urls
-    pickle.dumps(caught.value)
 
 
 def test_a_home_that_cannot_be_used(executor: Executor, server: FaultServer, tmp_path: Path, steady: Make) -> None:
@@ -352,6 +351,21 @@ def test_a_home_that_cannot_be_used(executor: Executor, server: FaultServer, tmp
         aiodownload.swarm(
             [server.url("/x")], steady(download=DownloadStrategy(home=tmp_path / "file" / "x")), executor=executor
         )
+
+
+def test_a_callable_that_makes_no_session(executor: Executor, server: FaultServer) -> None:
+    """What it raises in a worker is said, before anything is asked."""
+    with pytest.raises(ExecutorError, match="KeyError: 'TOKEN'"):
+        aiodownload.swarm([server.url("/x")], AioDownload(no_session), executor=executor)
+    assert not server.requests
+
+
+def test_an_error_that_does_not_travel(executor: Executor, server: FaultServer, home: Path, steady: Make) -> None:
+    """Its words do; neither the bundle nor the pool is lost by it."""
+    url = server.on("/x", ok(b"x"))
+    (bundle,) = aiodownload.swarm([url], steady(download=Refusing(home=home)), executor=executor)
+    assert type(bundle.error) is DownloadError
+    assert str(bundle.error) == "OddError: 1"
 
 
 def test_an_executor_that_is_shut_down(server: FaultServer, steady: Make) -> None:
@@ -384,11 +398,11 @@ def test_an_executor_that_is_shut_down_meanwhile(server: FaultServer, steady: Ma
     journal = tmp_path / "journal.db"
     with pytest.raises(ExecutorError, match="takes no work any more") as caught:
         aiodownload.swarm(urls, steady(journal=journal), executor=Closing(2), workers=1)
-    assert len(caught.value.settled) == len(server.requests) == shards.BUNDLES
+    assert len(caught.value.settled) == len(server.requests) == stock.BUNDLES
     assert all(bundle.ok for bundle in caught.value.settled)
     read = aiodownload.Journal(journal)
     read.open()
-    assert read.counts()["done"] == shards.BUNDLES
+    assert read.counts()["done"] == stock.BUNDLES
     assert len(list(read.unfinished())) > 0
     read.close()
     assert all(one.ok for one in aiodownload.swarm(urls, steady(journal=journal), executor=Closing(99), workers=1))
@@ -418,7 +432,7 @@ def test_an_executor_without_workers(server: FaultServer, steady: Make, monkeypa
         def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
             return super().submit(function, *args, **kwargs) if self._left else Future()
 
-    monkeypatch.setattr(shards, "PATIENCE", 0.2)
+    monkeypatch.setattr(ledger, "PATIENCE", 0.2)
     with pytest.raises(ExecutorError, match="no worker has taken any work"):
         aiodownload.swarm([server.url("/x")], steady(), executor=Idle(0))
     with pytest.raises(ExecutorError, match=r"has not come back for 0\.4 s"):

@@ -21,7 +21,7 @@ from test_facade import children
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, ExecutorError, Status, WorkerError
-from aiodownload.cluster import shards
+from aiodownload.cluster import stock
 from aiodownload.testing import FaultServer, ok, ranged
 
 Make = Callable[..., AioDownload]
@@ -108,7 +108,7 @@ def test_who_kills_his_workers(server: FaultServer, home: Path, steady: Make) ->
     assert "3 workers" in str(poison.error)
     failed = [bundle for bundle in bundles if not bundle.ok]
     assert all(isinstance(bundle.error, WorkerError) for bundle in failed)
-    assert len(failed) < shards.BUNDLES >> 6
+    assert len(failed) < stock.BUNDLES >> 6
 
 
 def test_a_body_that_was_under_way_is_gone_on_with(server: FaultServer, steady: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import assert_type
 
 import aiohttp
@@ -85,6 +86,8 @@ def blocking() -> None:
     assert_type(swarm(outcomes, progress=Counter()).failed, list[AioDownloadBundle])
     assert_type(to_dataframe(outcomes), pd.DataFrame)
     rows = [{"id": 1}, {"id": 2}]
+    with ThreadPoolExecutor(2) as pool:
+        assert_type(swarm(["https://example.org/a"], download, executor=pool, workers=2), Outcomes)
     results = each(rows, lambda row: f"https://example.org/{row['id']}", download)
     assert_type(results, Iterator[AioDownloadBundle])
     try:
