@@ -21,7 +21,7 @@ from .request.strategy import check_request_settings, limits_of
 from .run import Deliver, Run
 from .source import Source
 from .storage.strategy import check_download_settings
-from .storage.workspace import Workspace
+from .storage.workspace import workspace_of
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Live:
         logs = (LogObserver(),) if somebody_reads() else ()
         self.watchers = Watchers((*settings.observers, *logs))
         self.dispatcher = Dispatcher(Schedule(limits_of(self.request)), self.request.max_retry_after, self.watchers)
-        self.workspace = Workspace(self.download)
+        self.workspace = workspace_of(self.download)
         self._transport = Transport(
             settings.client,
             self.request.timeout,
@@ -71,7 +71,7 @@ class Live:
                     "servers have suggested: AioDownload(journal=)"
                 )
             return None
-        return Recorder(settings.journal, self.download)
+        return Recorder(settings.journal, self.download, self.workspace)
 
     async def open(self) -> None:
         """Open the journal and the session.

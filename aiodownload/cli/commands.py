@@ -89,10 +89,13 @@ def command(context: click.Context, config: Path | None) -> None:
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @options(INPUT)
 @options(HOW_TO_ASK)
-@output(Path(), "Folder for the files, made if missing.  [default: the current directory]")
+@output(
+    Path(),
+    "Folder for the files, made if missing, or s3://, gs:// or az://bucket/prefix.  [default: the current directory]",
+)
 @options(WHAT_TO_KEEP, KEEPING, SESSION, SHOWING)
 @click.pass_context
-def get(context: click.Context, /, urls: tuple[str, ...], home: Path, journal: str | None, **given: Any) -> None:
+def get(context: click.Context, /, urls: tuple[str, ...], home: Path | str, journal: str | None, **given: Any) -> None:
     """Download URLs.
 
     Each URL becomes a file below the folder, named after its host and path.  Whatever happens, no wrong or half file
@@ -112,11 +115,11 @@ def get(context: click.Context, /, urls: tuple[str, ...], home: Path, journal: s
 
 @command.command(cls=Grouped)
 @_JOURNAL
-@output(None, "Folder for the files, if it has been moved.  [default: the one of the last run]")
+@output(None, "Folder or object store for the files, if it has been moved.  [default: the one of the last run]")
 @click.option("--unfinished", is_flag=True, help="Also do what was cancelled or cut off when the program was killed.")
 @options(HOW_TO_ASK, KEEPING, SESSION, SHOWING)
 @click.pass_context
-def retry(context: click.Context, /, journal: Path, home: Path | None, unfinished: bool, **given: Any) -> None:
+def retry(context: click.Context, /, journal: Path, home: Path | str | None, unfinished: bool, **given: Any) -> None:
     """Do the failures of a journal again.
 
     Each URL that failed is tried anew, and goes to the file that it was for; all others are left alone.  It is asked
@@ -190,7 +193,7 @@ def report(context: click.Context, /, journal: Path, page: str | None, as_json: 
 @options(HOW_TO_ASK, SESSION)
 @click.pass_context
 def plan(
-    context: click.Context, /, urls: tuple[str, ...], home: Path, skip_cached: bool, ask: bool, as_json: bool,
+    context: click.Context, /, urls: tuple[str, ...], home: Path | str, skip_cached: bool, ask: bool, as_json: bool,
     **given: Any,
 ) -> None:  # fmt: skip
     """Show what get would do, with sizes, and touch nothing.
@@ -224,7 +227,7 @@ def plan(
 
 
 @command.command()
-@output(None, "Folder for the files.  [default: a new temporary folder]")
+@output(None, "Folder for the files.  [default: a new temporary folder]", stores=False)
 @click.pass_context
 def demo(context: click.Context, /, home: Path | None) -> None:
     """Download from a server full of trouble.

@@ -134,9 +134,25 @@ def _in(group: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return often, seldom
 
 
-def output(default: Path | None, text: str) -> Callable[[Command], Command]:
-    """The folder for the files."""
-    folder = click.Path(file_okay=False, path_type=Path)
+class Home(click.Path):
+    """A folder, or the URL of a place in an object store."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the folder as a path, the URL as it is."""
+        if isinstance(value, str) and "://" in value:
+            return value
+        return super().convert(value, param, context)
+
+
+def output(default: Path | None, text: str, *, stores: bool = True) -> Callable[[Command], Command]:
+    """The folder for the files.
+
+    :param stores: whether it may be in an object store.
+    """
+    folder = Home() if stores else click.Path(file_okay=False, path_type=Path)
     return click.option(
         "-o", "--output", "home", cls=Option, group="What to keep",
         type=folder, default=default, metavar="DIR", help=text,

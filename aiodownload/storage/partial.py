@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..checksums import Hasher
-from ..entries import FileState
+from ..entries import FileState, Publication
 from ..errors import DiskError
 from .disk import Disk
 from .kept import KeptPart, Origin
@@ -46,6 +46,8 @@ class PartialFile:
     :param root: the folder below which no symbolic link is followed (absolute str), or None.
     :param durable: bring bytes and name to the disk itself before :meth:`commit` returns (bool).
     """
+
+    labelled = False
 
     def __init__(
         self,
@@ -100,6 +102,9 @@ class PartialFile:
         :param transient: whether another try may help if it has not.
         """
         self._hasher, self._transient = hasher, transient
+
+    def label(self, what: Publication, content_type: str, length: int | None) -> None:
+        """A file carries nothing along."""
 
     def finish_as(self, path: str, modified: float | None) -> None:
         """Say how the whole is to appear.
