@@ -18,6 +18,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from aiodownload import AioDownload, AioDownloadBundle, BackOff, DownloadStrategy, Lenient, RequestStrategy
 from aiodownload.testing import FaultServer
 
+pytest_plugins = ["shelves"]
+
 
 class Quick(Lenient):
     """Lenient's answers without its waits: so that a test of a retry takes no minute."""
