@@ -79,6 +79,9 @@ class BucketWorkspace(Workspace):
 
     async def close(self) -> None:
         """Wait until the store has forgotten what nobody wants any more, and end the threads."""
+        if self._home is not None and not self._home.done():
+            self._home.cancel()
+            await asyncio.wait([self._home])
         if self._ending:
             await asyncio.wait(self._ending)
         await super().close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..checksums import Digest, Hasher
 from ..entries import FileState
-from ..errors import ConfigurationError, HomeError, MissingExtraError, StoreError
+from ..errors import ConfigurationError, HomeError, MissingExtraError, StoreError, UsageError
 from ..homes import Bucket
 from .disk import Disk
 
@@ -60,6 +60,7 @@ _NO_ENTRY = frozenset(
 )
 
 _memory: dict[str, MemoryStore] = {}  # what memory:// stands for, by the name that may follow
+_user: list[int] = []  # the process that has used obstore: its threads do not live on in a child that is forked
 
 
 class Seen(NamedTuple):
@@ -122,7 +123,15 @@ class Store:
         """Read settings and credentials.  Blocks.
 
         :raises ConfigurationError: if the options are none of this store.
+        :raises UsageError: in a child that was forked when obstore was in use: it would wait for ever.
         """
+        if not _user:
+            _user.append(os.getpid())
+        if _user[0] != os.getpid():
+            raise UsageError(
+                "this process was forked from one that has used an object store, whose threads it has not; start it "
+                "another way, such as ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn'))"
+            )
         bucket = Bucket.of(home)
         if bucket.scheme == "memory":
             if options:
@@ -201,11 +210,9 @@ class Store:
         )
 
     async def _told(self, path: str, writing: Awaitable[object]) -> None:
-        import obstore
-
         try:
             await writing
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        except Exception as error:
             raise StoreError(path, _words(error)) from None
 
     async def look(self, paths: Sequence[str]) -> list[Seen | None]:
@@ -236,7 +243,7 @@ class Store:
         except (obstore.exceptions.PermissionDeniedError, obstore.exceptions.InvalidPathError) as error:
             self._warn(error)
             return None
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        except Exception as error:
             raise HomeError(self.home, _words(error)) from None
         metadata = {name.lower(): value for name, value in found.attributes.items()}
         mark = metadata.get(MARK, "")

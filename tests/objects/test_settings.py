@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import pickle
 import sqlite3
 import subprocess
@@ -204,6 +205,26 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, server: FaultServer)
     with pytest.raises(MissingExtraError, match=r"pip install 'aiodownload\[objects\]'"):
         aiodownload.one(server.on("/x", ok()), download)
     assert server.requests == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_told(server: FaultServer) -> None:
+    """obstore's threads do not come along: it would wait for ever."""
+    pytest.importorskip("obstore", reason="the extra objects is not installed")
+    program = (
+        "import multiprocessing, sys, aiodownload\n"
+        "def work(_):\n"
+        "    download = aiodownload.AioDownload(download_strategy=aiodownload.DownloadStrategy(home='memory://'))\n"
+        "    try:\n"
+        "        return aiodownload.one(sys.argv[1], download).ok\n"
+        "    except aiodownload.UsageError as error:\n"
+        "        return str(error)\n"
+        "print(work(0), multiprocessing.get_context('fork').Pool(1).map(work, [0]))\n"
+    )
+    url = server.on("/x", ok(b"x"))
+    told = subprocess.check_output([sys.executable, "-c", program, url], text=True, timeout=30)
+    assert told.startswith("True")
+    assert "get_context('spawn')" in told
 
 
 def test_a_folder_needs_no_extra() -> None:
