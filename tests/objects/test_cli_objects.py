@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from shelves import Shelf
 
-from aiodownload.testing import FaultServer, ok, status
+from aiodownload.testing import FaultServer, ok, slow, status
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 pytest.importorskip("obstore", reason="the extra objects is not installed")
@@ -84,6 +86,22 @@ def test_options_of_the_store(s3_shelf: Shelf, server: FaultServer, run: Run) ->
     assert (done.returncode, "it cannot be reached" in done.stderr) == (2, True)
     done = run("get", "-o", s3_shelf.home, "--store-options", f"endpoint={s3_shelf.endpoint}", url)
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
+def test_ctrl_c(s3_shelf: Shelf, server: FaultServer, program: Callable[..., subprocess.Popen[str]]) -> None:
+    """After its grace the upload is cancelled: exit code 130, no object, and nothing left in the bucket."""
+    url = server.on("/large.bin", slow(bytes(40 << 20), 80, 0.1))
+    code = "import sys; from aiodownload.__main__ import main; sys.argv[1:] = ['get', '-o', *sys.argv[1:]]; main()"
+    running = program(code, url)
+    deadline = time.monotonic() + 20
+    while not s3_shelf.uploads() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=30)
+    assert running.returncode == 130, told
+    assert s3_shelf.objects() == {}
+    assert s3_shelf.uploads() == []
 
 
 def test_plan(s3_shelf: Shelf, server: FaultServer, run: Run) -> None:

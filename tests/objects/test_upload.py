@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import subprocess
+import sys
 import time
 from random import Random
 
@@ -13,8 +15,21 @@ from shelves import Shelf
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, RequestStrategy, Verified
+from aiodownload.storage import upload
 from aiodownload.storage.upload import BATCH, PART
-from aiodownload.testing import FaultServer, chunked, each_path, gzipped, ok, ranged, slow, status, until_close
+from aiodownload.testing import (
+    Connection,
+    FaultServer,
+    Request,
+    chunked,
+    each_path,
+    gzipped,
+    ok,
+    ranged,
+    slow,
+    status,
+    until_close,
+)
 
 pytest.importorskip("obstore", reason="the extra objects is not installed")
 
@@ -56,6 +71,62 @@ def test_what_it_carries(shelf: Shelf, server: FaultServer, size: int) -> None:
         "aiodownloadetag": '"v1"',
         "aiodownloadmodified": date,
     }
+
+
+def parts_of(shelf: Shelf, path: str) -> int:
+    """In how many parts an object came, which S3 tells in its ETag."""
+    etag = shelf.store.head(path.removeprefix(shelf.home.rpartition("/")[0] + "/"))["e_tag"]
+    return int(etag.strip('"').partition("-")[2] or 0)
+
+
+@pytest.mark.parametrize(("size", "parts"), [(PART, 0), (PART + 1, 2), (2 * PART, 2), (21 * MIB, 3)])
+def test_parts(s3_shelf: Shelf, server: FaultServer, size: int, parts: int) -> None:
+    """One request up to a part; beyond, parts that are all of one size but for the last."""
+    bundle = aiodownload.one(server.on("/f", ok(some(size))), s3_shelf.download())
+    assert parts_of(s3_shelf, bundle.file_path or "") == parts
+
+
+def test_larger_parts_for_a_large_body(s3_shelf: Shelf, server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store takes so many parts and no more: a declared length that needs it has larger ones."""
+    monkeypatch.setattr(upload, "MOST_PARTS", 3)
+    monkeypatch.setattr(upload, "LARGE_PART", PART)
+    body = some(40 * MIB + 1)
+    bundle = aiodownload.one(server.on("/f", ok(body)), s3_shelf.download())
+    assert 1 < parts_of(s3_shelf, bundle.file_path or "") <= 3
+    assert s3_shelf.objects() == {"f": body}
+
+
+MEASURED = """
+import resource, sys, aiodownload
+options = dict(one.split("=", 1) for one in sys.argv[3:])
+strategy = aiodownload.DownloadStrategy(home=sys.argv[1], store_options=options)
+download = aiodownload.AioDownload(None, strategy, aiodownload.RequestStrategy())
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+assert aiodownload.one(sys.argv[2] + "?small", download).ok
+before = peak()
+assert aiodownload.one(sys.argv[2], download).size == 192 << 20
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB there")
+def test_a_large_body_is_not_collected(s3_shelf: Shelf, server: FaultServer) -> None:
+    """Of 192 MiB no more than what is promised is in memory at once, with all that it takes besides."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        count = 1 if "small" in request.target else 192
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (count * MIB))
+        for _ in range(count):
+            await connection.send(bytes(MIB))
+        return True
+
+    server.default = script
+    options = [f"{name}={value}" for name, value in s3_shelf.options.items()]
+    command = [sys.executable, "-X", "faulthandler", "-c", MEASURED, s3_shelf.home, server.url("/f"), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) <= 36 + 16
 
 
 def test_what_no_field_can_hold_is_not_carried(memory: Shelf, server: FaultServer) -> None:
