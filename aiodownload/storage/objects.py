@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib.util
 import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +37,11 @@ MARK, PROOF, DIGEST, ETAG, MODIFIED = (
 )
 
 LOOKS = 32  # objects that are looked at at once
+# Seconds before the interpreter is taken down.  After each answer, threads of obstore ask for its lock once more, and
+# abort the process if they are as late as that.
+LAST_BREATH = 0.1
 _DEFAULTS = {"timeout": "10m", "connect_timeout": "10s"}  # obstore's 30 s are too short for a part on a slow line
+_TRIAL = {"max_retries": "2", "retry_timeout": "15", "timeout": "30s"}
 _ENVIRONMENT = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}  # what obstore reads there begins with
 _RETRIES = ("max_retries", "retry_timeout")
 _KINDS = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
@@ -54,8 +60,6 @@ _NO_ENTRY = frozenset(
         "RequestTimeTooSkewed",
         "AuthenticationFailed",
         "AccountIsDisabled",
-        "AuthorizationHeaderMalformed",
-        "PermanentRedirect",
     }
 )
 
@@ -127,6 +131,7 @@ class Store:
         """
         if not _user:
             _user.append(os.getpid())
+            atexit.register(time.sleep, LAST_BREATH)
         if _user[0] != os.getpid():
             raise UsageError(
                 "this process was forked from one that has used an object store, whose threads it has not; start it "
@@ -138,7 +143,7 @@ class Store:
                 raise ConfigurationError("store_options: memory:// has none")
             memory = memory_store(bucket.name)
             return cls(home, memory, memory)
-        return cls(home, _made(bucket, options), _made(bucket, {**options, "max_retries": "2", "retry_timeout": "15"}))
+        return cls(home, _made(bucket, options), _made(bucket, {**options, **_TRIAL}))
 
     async def probe(self) -> None:
         """Ask for an object that is not there, which tells whether there is a bucket, and one for us.
@@ -161,8 +166,7 @@ class Store:
         else:
             return
         if reason:
-            # Not from the error: what a store answers may tell things that are nobody's business.
-            raise HomeError(self.home, str(reason)) from None
+            raise HomeError(self.home, str(reason))
 
     def folded(self, path: str) -> str:
         """A key is compared as it is spelled."""
@@ -213,7 +217,10 @@ class Store:
         try:
             await writing
         except Exception as error:
-            raise StoreError(path, _words(error)) from None
+            told = _words(error)
+        else:
+            return
+        raise StoreError(path, told)
 
     async def look(self, paths: Sequence[str]) -> list[Seen | None]:
         """See which objects are there, many at once.
@@ -244,7 +251,9 @@ class Store:
             self._warn(error)
             return None
         except Exception as error:
-            raise HomeError(self.home, _words(error)) from None
+            found, told = None, _words(error)
+        if found is None:
+            raise HomeError(self.home, told)
         metadata = {name.lower(): value for name, value in found.attributes.items()}
         mark = metadata.get(MARK, "")
         sha256 = metadata.get(DIGEST, "")
@@ -298,15 +307,22 @@ def _made(bucket: Bucket, options: Mapping[str, str]) -> ObjectStore:
     try:
         return make(bucket.name, config=config, retry_config=retry)
     except (obstore.exceptions.BaseError, ValueError) as error:
-        # What it says may quote a value.
-        named = next((f"; {name!r} is not one of its names" for name in options if f"'{name}'" in str(error)), "")
-        raise ConfigurationError(
-            f"store_options: obstore takes not all of these for {bucket.scheme}://{named or '; one has a wrong value'}"
-        ) from None
+        text = str(error)
+    # What it says may quote a value.
+    if "Account must be specified" in text:
+        told = "give the account, by AZURE_STORAGE_ACCOUNT_NAME or as account_name"
+    elif unknown := [name for name in options if f"'{name}'" in text]:
+        told = f"{unknown[0]!r} is not one of obstore's names"
+    else:
+        told = "one of them, or of those in the environment, has a value that obstore cannot read"
+    raise ConfigurationError(f"store_options of {bucket.scheme}://: {told}")
 
 
 def _words(error: BaseException) -> str:
-    """What a store says, without anything that may be a secret: its status, and its own word for it."""
+    """What a store says, without anything that may be a secret: its status, and its own word for it.
+
+    What is raised with it has no other cause and context: the rest of what was said is nobody's business.
+    """
     text = str(error)
     if _INSTANCE.search(text):
         return "no credentials were found; give them by the environment or in store_options"

@@ -69,7 +69,7 @@ def test_wrong_usage(s3_shelf: Shelf, server: FaultServer, run: Run) -> None:
         (("-o", "s3://there-is-none"), "NoSuchBucket"),
         (("-o", s3_shelf.home, "--segments", "2"), "segments must be 1"),
         (("-o", s3_shelf.home, "--store-options", "open-sesame"), "each must be NAME=VALUE"),
-        (("-o", s3_shelf.home, "--store-options", "endpont=x"), "'endpont' is not one of its names"),
+        (("-o", s3_shelf.home, "--store-options", "endpont=x"), "'endpont' is not one of obstore's names"),
         (("--store-options", "endpoint=x"), "store_options are for a home in an object store"),
     ):
         done = run("get", *arguments, url)

@@ -267,7 +267,7 @@ def test_a_store_that_refuses(
     assert (error.path, error.detail.rpartition(" ")[2], error.reason) == (place, refusal[1], "store_error")
     assert str(refusal[0]) in str(error)
     assert "open-sesame" not in f"{error!r} {error} {error.__cause__} {bundles[0]!r}"
-    assert error.__cause__ is None
+    assert (error.__cause__, error.__context__) == (None, None)
     assert bundles[0].attempts == 1
     assert bundles[1].ok
     assert s3_shelf.objects() == {"file.bin": OLD, "other.bin": body}

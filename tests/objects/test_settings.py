@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +35,14 @@ from aiodownload.storage.placement import is_place_of, safe_path
 from aiodownload.testing import FaultServer, ok
 
 SECRET = "open-sesame"
+
+
+def told_by(error: BaseException | None) -> Iterator[str]:
+    """All texts of an error and of those behind it, also of those that no traceback shows."""
+    if error is not None:
+        yield from (str(error), repr(error), *traceback.format_exception(error))
+        yield from told_by(error.__cause__)
+        yield from told_by(error.__context__)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +116,9 @@ def test_wrong_options(settings: dict[str, Any], told: str) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"endpont": SECRET}, "'endpont' is not one of its names"),
-        ({"timeout": SECRET}, "one has a wrong value"),
-        ({"allow_http": SECRET}, "one has a wrong value"),
+        ({"endpont": SECRET}, "'endpont' is not one of obstore's names"),
+        ({"timeout": SECRET}, "a value that obstore cannot read"),
+        ({"allow_http": SECRET}, "a value that obstore cannot read"),
         ({"max_retries": SECRET}, "'max_retries' must be a whole number"),
         ({"retry_timeout": "1h"}, "'retry_timeout' must be a whole number"),
     ],
@@ -124,8 +133,17 @@ def test_options_that_the_store_does_not_take(
     strategy = DownloadStrategy(home=f"{scheme}://bucket", store_options={**account, **options})
     with pytest.raises(ConfigurationError, match=told) as caught:
         aiodownload.one(server.on("/x", ok()), AioDownload(download_strategy=strategy))
-    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert SECRET not in "".join(told_by(caught.value))
     assert server.requests == []
+
+
+def test_an_account_is_missing(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure has containers in accounts, and the URL names none."""
+    pytest.importorskip("obstore", reason="the extra objects is not installed")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    download = AioDownload(download_strategy=DownloadStrategy(home="az://container"))
+    with pytest.raises(ConfigurationError, match="AZURE_STORAGE_ACCOUNT_NAME"):
+        aiodownload.one(server.on("/x", ok()), download)
 
 
 def test_memory_has_no_options(server: FaultServer) -> None:
@@ -227,6 +245,25 @@ def test_a_forked_child_is_told(server: FaultServer) -> None:
     assert "get_context('spawn')" in told
 
 
+ENDS = """
+import asyncio
+from aiodownload.storage.objects import Store
+
+async def main():
+    await Store.open("memory://x", {}).put("memory://x/y", b"abc", {})
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_may_end_at_once() -> None:
+    """Threads of obstore that still want the interpreter's lock then would abort it, one time in four."""
+    pytest.importorskip("obstore", reason="the extra objects is not installed")
+    for _ in range(4):
+        running = [subprocess.Popen([sys.executable, "-c", ENDS]) for _ in range(4)]
+        assert [one.wait(30) for one in running] == [0] * 4
+
+
 def test_a_folder_needs_no_extra() -> None:
     """A plain run loads nothing of all this."""
     program = (
@@ -268,7 +305,7 @@ def test_secrets_are_told_nobody(
                 if bundle.ok:
                     told.append(str(s3_shelf.carried(bundle.file_path or "")))
         except HomeError as error:
-            told.append("".join(traceback.format_exception(error)))
+            told.append("".join(told_by(error)))
     assert len(told) == 8
     rows = sqlite3.connect(journal)
     told += ["\n".join(rows.iterdump()), caplog.text, *(str(record.__dict__) for record in caplog.records)]
