@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from ..homes import is_store
 from .series import SIZES, TIMES, Distribution, Moment, distribution, moments
 from .words import clipped, error_text, reason, url_text
 
