@@ -29,6 +29,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``observers/``     who watches
 ``source``         the caller's input as bundles; ``outcomes``: the bundles as a list, as records, as a table
 ``journal``        what became of every URL, in SQLite; ``entries``: what it takes in and tells
+``homes``          where files are kept, a folder or a place in an object store
 ``events, bundle, errors, checksums, checks, dates, redact``  the words that all of them use
 =================  ====================================================================
 
@@ -71,6 +72,7 @@ from .errors import (
     RobotsError,
     StallError,
     StatusError,
+    StoreError,
     StrategyError,
     TLSError,
     TooLargeError,
@@ -152,6 +154,7 @@ __all__ = [
     "StallError",
     "Status",
     "StatusError",
+    "StoreError",
     "StrategyError",
     "TLSError",
     "TooLargeError",

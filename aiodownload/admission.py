@@ -13,8 +13,7 @@ from .errors import DownloadError, PathError
 from .exchange import bug
 from .recorder import Recorder, Registered, confirm
 from .seen import Record, Seen, SpillError
-from .storage.digests import agrees
-from .storage.placement import TURNS, find, safe_path, sideways, survey
+from .storage.placement import TURNS, safe_path, sideways
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 
@@ -167,7 +166,7 @@ class Admission:
             digests = set(bundle.digest)
             proven = file is None or digests <= set(file.digest)
             if decision.settled and file is not None and not proven:
-                proven = await self._workspace.disk.run(agrees, file.path, bundle._digests)
+                proven = await self._workspace.agrees(file.path, bundle._digests)
             if decision.settled and proven:
                 if file is not None:
                     confirm(bundle, file)
@@ -308,11 +307,11 @@ class Admission:
         places = self._workspace.places
         parents = {one.parent: os.path.dirname(one.path) for one in candidates if not places.knows(one.parent)}
         if parents:
-            places.learn(await self._workspace.disk.run(survey, parents, self._fold, self._strategy.home))
+            places.learn(await self._workspace.survey(parents, self._fold))
 
     async def _find(self, candidates: Sequence[Candidate]) -> None:
         """Settle those whose files are there already."""
-        found = await self._workspace.disk.run(find, [candidate.path for candidate in candidates], self._strategy.home)
+        found = await self._workspace.find([candidate.path for candidate in candidates])
         for candidate, file in zip(candidates, found, strict=True):
             if file is not None:
                 bundle = candidate.bundle
@@ -320,7 +319,8 @@ class Admission:
                 if known is not None and known.publication is not None and known.publication.file.size != file.size:
                     continue  # it is not what was published there
                 if bundle._digests:
-                    if not await self._workspace.disk.run(agrees, file.path, bundle._digests):
+                    proven = set(bundle.digest) <= set(file.proven)
+                    if not proven and not await self._workspace.agrees(file.path, bundle._digests):
                         continue
                     bundle.verified = Verified.DIGEST
                 bundle._file_path, bundle.size, bundle.status = file.path, file.size, Status.CACHED

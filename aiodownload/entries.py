@@ -57,6 +57,9 @@ class FileState(NamedTuple):
     :param size: bytes.
     :param mtime_ns: time of its last change, nanoseconds since 1970.
     :param inode: its number in its file system.
+
+    An object in a store has neither: both are the mark that it carries, a random number which is chosen before the
+    object appears, and which goes along with a copy.
     """
 
     size: int
@@ -68,13 +71,18 @@ class FileState(NamedTuple):
         """Return what counts of ``state``."""
         return cls(state.st_size, state.st_mtime_ns, state.st_ino)
 
-    def is_of(self, state: os.stat_result, *, copy: bool) -> bool:
+    @classmethod
+    def marked(cls, size: int, mark: int) -> FileState:
+        """Return what counts of an object that carries ``mark``."""
+        return cls(size, mark, mark)
+
+    def is_of(self, state: FileState, *, copy: bool) -> bool:
         """Whether ``state`` is that of the file.
 
         :param copy: a copy of it that has its time will do, such as one from a backup: the inode is not compared.
         """
-        same_inode = (state.st_ino - self.inode) % 2**64 == 0
-        return (state.st_size, state.st_mtime_ns) == (self.size, self.mtime_ns) and (copy or same_inode)
+        same_inode = (state.inode - self.inode) % 2**64 == 0
+        return (state.size, state.mtime_ns) == (self.size, self.mtime_ns) and (copy or same_inode)
 
 
 class Publication(NamedTuple):
@@ -95,7 +103,7 @@ class Publication(NamedTuple):
     verified: str
     digest: tuple[str, ...] = ()
 
-    def is_of(self, state: os.stat_result, *, copy: bool = True) -> bool:
+    def is_of(self, state: FileState, *, copy: bool = True) -> bool:
         """Whether ``state`` is that of the file as it was published.
 
         :param copy: see :meth:`FileState.is_of`; not where the time is the server's (``remote_time``), since other

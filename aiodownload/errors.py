@@ -6,7 +6,7 @@
     ├── ConfigurationError         a setting is wrong; names the setting          (also a ValueError)
     ├── MissingExtraError          an optional package is absent; names the pip line  (also an ImportError)
     ├── UsageError                 a call that cannot work in this place         (also a RuntimeError)
-    ├── HomeError                  the folder for the files cannot be used
+    ├── HomeError                  the folder or the object store for the files cannot be used
     ├── JournalError               the journal cannot be used, or written any more; .settled
     ├── StrategyError              a bug in a user's strategy; .bundle, .settled
     ├── ExecutorError              the executor takes no work any more, or lost it; .settled
@@ -35,6 +35,7 @@
         ├── DigestError            the bytes are not those of the checksum
         ├── TooLargeError          more bytes than max_bytes
         └── DiskError              the disk refused; .errno, .path
+            └── StoreError         the object store refused; .detail
 
 Every class takes plain positional data and keeps it in ``args``, so that it pickles into another process.
 Exceptions of aiohttp do not leave the library; they are the ``__cause__`` of ours.
@@ -79,6 +80,7 @@ __all__ = [
     "RobotsError",
     "StallError",
     "StatusError",
+    "StoreError",
     "StrategyError",
     "TLSError",
     "TooLargeError",
@@ -117,10 +119,10 @@ class UsageError(AioDownloadError, RuntimeError):
 
 
 class HomeError(AioDownloadError):
-    """The folder for the files cannot be made or written to.
+    """The folder for the files cannot be made or written to, or the object store does not let anybody in.
 
-    :param home: the folder (str).
-    :param reason: the operating system's words (str).
+    :param home: the folder, or the URL (str).
+    :param reason: the words of the operating system or of the store (str).
     """
 
     def __init__(self, home: str, reason: str) -> None:
@@ -129,6 +131,8 @@ class HomeError(AioDownloadError):
         self.reason = reason
 
     def __str__(self) -> str:
+        if "://" in self.home:
+            return f"home {self.home!r} cannot be used: {printable(self.reason)}"
         return f"home {self.home!r} cannot be used: {self.reason}; give home= a folder that can be written to"
 
 
@@ -473,3 +477,27 @@ class DiskError(DownloadError):
         if self.errno == _errno.ELOOP:
             text = "a symbolic link is in the way, and none is followed below home"
         return f"cannot {self.action} {printable(self.path)!r}: {text} ({self.reason})"
+
+
+class StoreError(DiskError):
+    """The object store refused, or could not be reached for as long as it was tried again; no request would help.
+
+    :param path: the URL of the object (str).
+    :param detail: what the store says: a status and its own word for the error, no text that could hold a secret (str).
+    :param action: what was being done (str).
+
+    ``reason`` is ``"store_error"``.
+    """
+
+    def __init__(self, path: str, detail: str, action: str = "write") -> None:
+        super().__init__(path, None, action)
+        self.args = (path, detail, action)
+        self.detail = detail
+
+    @property
+    def reason(self) -> str:
+        """``"store_error"``."""
+        return "store_error"
+
+    def __str__(self) -> str:
+        return f"cannot {self.action} {printable(self.path)!r}: {printable(self.detail)} ({self.reason})"

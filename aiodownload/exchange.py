@@ -53,7 +53,6 @@ from .storage.content import Arriving, Body
 from .storage.delivery import Delivery, Divide, Framing
 from .storage.kept import Origin
 from .storage.partial import PartialFile
-from .storage.placement import state_at
 from .storage.publishing import Publishing
 from .storage.strategy import DownloadStrategy, goes_on, reads_by_itself
 from .storage.workspace import Workspace
@@ -262,7 +261,7 @@ class Exchanges:
     async def _confirmed(self, bundle: AioDownloadBundle) -> Confirmed | Restart:
         """The server has nothing newer than the file, and the file must still be what it was."""
         file: Publication = bundle._condition
-        there = await self._workspace.disk.run(state_at, file.path, self._download.home)
+        there = (await self._workspace.states([file.path])).get(file.path)
         if there is None or not file.is_of(there):
             return Restart("the file that was to be confirmed is not there any more")
         confirm(bundle, file)

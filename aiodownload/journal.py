@@ -13,6 +13,7 @@ from typing import Any
 
 from .entries import PUBLISHING, STATES, Enlisted, FileState, Known, Outcome, Publication, Unfinished
 from .errors import ConfigurationError, JournalError
+from .homes import is_store, root
 
 __all__ = ["Journal", "is_empty"]
 
@@ -105,7 +106,8 @@ class Journal:
     def open(self, home: str | None = None, *, durable: bool = False) -> None:
         """Open the file, or make it.  May be called again; each call needs its :meth:`close`.
 
-        :param home: the folder for the files (absolute str), remembered for ``aiodownload retry``; None only reads it.
+        :param home: the folder for the files (absolute str), or the URL of an object store, remembered for
+            ``aiodownload retry``; None only reads it.
             Paths below it are kept relative to it, so that it may be moved.  One journal is for one folder.
         :param durable: settle nothing before it is on the disk, so that it outlives a power loss (bool).
         :raises JournalError: if it cannot be opened, or is something else.
@@ -138,10 +140,11 @@ class Journal:
 
     @property
     def home(self) -> str | None:
-        """The folder for the files of the last run (absolute str), or None."""
+        """Where the files of the last run are, a folder (absolute str) or the URL of an object store; or None."""
         with self._lock, self._telling("read"):
             row = self._open().execute("SELECT value FROM settings WHERE name = 'home'").fetchone()
-        return row[0] if row is not None and isinstance(row[0], str) and os.path.isabs(row[0]) else None
+        home = row[0] if row is not None else None
+        return home if isinstance(home, str) and (os.path.isabs(home) or is_store(home)) else None
 
     def enlist(
         self, urls: Sequence[Enlisted], judge: Callable[[Enlisted, Known | None], str | None]
@@ -281,12 +284,14 @@ class Journal:
         )
 
     def _relative(self, path: str | None) -> str | None:
-        if path is not None and self._base is not None and path.startswith(self._base.rstrip(os.sep) + os.sep):
-            path = os.path.relpath(path, self._base)
+        if path is not None and self._base is not None:
+            path = path.removeprefix(root(self._base))
         return _text(path)
 
     def _absolute(self, path: str) -> str:
-        return path if self._base is None else os.path.join(self._base, path)
+        if self._base is None or is_store(path):
+            return path
+        return root(self._base) + path if is_store(self._base) else os.path.join(self._base, path)
 
     # The file.
 

@@ -23,7 +23,7 @@ from .run import Crew, Deliver, Run
 from .source import Source
 from .storage.publishing import Publishing
 from .storage.strategy import check_download_settings
-from .storage.workspace import Workspace
+from .storage.workspace import workspace_of
 from .transport import Transport
 from .tries import OwnTries
 
@@ -50,7 +50,7 @@ class Live:
         self.watchers = Watchers((*settings.observers, *logs))
         schedule: Schedule[Startable] = Schedule(limits_of(self.request), share)
         self.dispatcher = Dispatcher(schedule, self.request.max_retry_after, self.watchers)
-        self.workspace = Workspace(self.download)
+        self.workspace = workspace_of(self.download)
         self._transport = Transport(
             settings.client,
             self.request.timeout,
@@ -78,7 +78,7 @@ class Live:
                     "servers have suggested: AioDownload(journal=)"
                 )
             return None
-        return Recorder(settings.journal, self.download)
+        return Recorder(settings.journal, self.download, self.workspace)
 
     async def open(self) -> None:
         """Open the journal and the session.

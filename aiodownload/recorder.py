@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from .bundle import Status, Verified
-from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, Known, Outcome
+from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Known, Outcome
 from .errors import InvalidURLError
+from .homes import root
 from .redact import redact
 from .storage.disk import Disk
 from .storage.kept import tidy
-from .storage.paths import is_below
 from .storage.placement import is_place_of, state_at
 from .storage.strategy import DownloadStrategy, reads_by_itself
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .bundle import AioDownloadBundle
     from .entries import Publication
     from .journal import Journal
+    from .storage.workspace import Workspace
 
 __all__ = ["Decision", "Recorder", "Registered"]
 
@@ -69,15 +70,15 @@ class Recorder:
     """Keeps the journal of all runs on one entered AioDownload.
 
     :param journal: a :class:`Journal`, or an object with its methods.
-    :param home: the folder for the files (absolute str).
-    :param durable: whether an outcome outlives a power loss.
     :param strategy: what is kept, and whether it is asked for again.
+    :param workspace: where it is kept.
     """
 
-    def __init__(self, journal: Journal, strategy: DownloadStrategy) -> None:
+    def __init__(self, journal: Journal, strategy: DownloadStrategy, workspace: Workspace) -> None:
         self._journal = journal
         self._home = strategy.home
         self._strategy = strategy
+        self._workspace = workspace
         self._secret = os.urandom(16)  # of these runs: keeps marks of credentials from telling anything
         self._thread = Disk()
         self._opened = False
@@ -106,9 +107,13 @@ class Recorder:
 
         :param bundles: with the path that each asks for, empty if it has none.
         :raises JournalError: if the journal cannot be written.
+        :raises HomeError: if the object store cannot be asked.
         """
         urls = [_enlisted(bundle, path or None, self._home, self._secret) for bundle, path in bundles]
-        return await self._thread.run(self._decide, urls)
+        states: Mapping[str, FileState] | None = None
+        if self._workspace.remote:  # not within a transaction, which keeps others waiting
+            states = await self._workspace.states(await self._thread.run(self._told, urls))
+        return await self._thread.run(self._decide, urls, states)
 
     def announce(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         """Let the bundle's file be noted just before it appears under its final name."""
@@ -166,19 +171,31 @@ class Recorder:
             self._journal.publishing(key, publication)
         self._journal.settle(outcomes)
 
-    def _decide(self, urls: Sequence[Enlisted]) -> list[Decision]:
+    def _told(self, urls: Sequence[Enlisted]) -> list[str]:
+        """The paths of the files that the journal tells of."""
+        paths: list[str] = []
+
+        def note(one: Enlisted, known: Known | None) -> None:
+            if (told := _told_of(one, known)) is not None:
+                paths.append(told.path)
+
+        self._journal.enlist(urls, note)
+        return paths
+
+    def _decide(self, urls: Sequence[Enlisted], states: Mapping[str, FileState] | None) -> list[Decision]:
         decisions: list[Decision] = []
 
         def judge(one: Enlisted, known: Known | None) -> str | None:
             if known is not None and _contested(one.asker, known.asker):
                 decisions.append(Decision(Registered(one.key, None), False, None, contested=True))
                 return None
-            file = _file_of(one, known, self._home)
+            file = self._file_of(one, known, states)
             settled = not self._strategy.refresh and known is not None and _is_settled(known, file, self._strategy)
             decisions.append(Decision(Registered(one.key, known), settled, file))
             if settled and known is not None:
                 if known.state == PUBLISHING and file is not None:  # killed between the rename and the end
-                    tidy(file.path, self._home)
+                    if states is None:
+                        tidy(file.path, self._home)
                     return DONE
                 return known.state
             return ENLISTED
@@ -186,18 +203,31 @@ class Recorder:
         self._journal.enlist(urls, judge)
         return decisions
 
+    def _file_of(
+        self, one: Enlisted, known: Known | None, states: Mapping[str, FileState] | None
+    ) -> Publication | None:
+        """The file that the journal tells of, if it is there, unchanged, and in a place that is this URL's.
 
-def _file_of(one: Enlisted, known: Known | None, home: str) -> Publication | None:
-    """The file that the journal tells of, if it is there, unchanged, and in a place that is this URL's."""
+        :param states: what was seen of those that are in an object store; None: the disk is to be looked at.
+        """
+        told = _told_of(one, known)
+        if told is None or known is None:
+            return None
+        if states is not None:
+            state = states.get(told.path)
+        else:
+            there = state_at(told.path, self._home)
+            state = None if there is None else FileState.of(there)
+        # Unless it was settled, it may never have got its name: only the very file that was about to is the one then.
+        return told if state is not None and told.is_of(state, copy=known.state in (DONE, CACHED)) else None
+
+
+def _told_of(one: Enlisted, known: Known | None) -> Publication | None:
+    """What the journal tells of a file, if it is in a place that is this URL's."""
     if known is None or known.publication is None or one.path is None:
         return None
-    told = known.publication
     # A journal may come from anywhere: it does not say where a file is, only which of the URL's places it is in.
-    if not is_place_of(told.path, one.path):
-        return None
-    state = state_at(told.path, home)
-    # Unless it was settled, it may never have got its name: only the very file that was about to is the one then.
-    return told if state is not None and told.is_of(state, copy=known.state in (DONE, CACHED)) else None
+    return known.publication if is_place_of(known.publication.path, one.path) else None
 
 
 def _is_settled(known: Known, file: Publication | None, strategy: DownloadStrategy) -> bool:
@@ -228,7 +258,7 @@ def _enlisted(bundle: AioDownloadBundle, path: str | None, home: str, secret: by
     if url.raw_user is not None:
         asked.append(f"user {url.raw_user}")
     if bundle._given_path is not None and path is not None:  # one URL may be kept in several places
-        asked.append(f"path {path.removeprefix(home).lstrip(os.sep) if is_below(path, home) else path}")
+        asked.append(f"path {path.removeprefix(root(home))}")
     form = bundle._form() or b""
     key = bundle._row or _hash("\n".join((*asked, "")), form)
     asker: bytes | None = None

@@ -31,9 +31,9 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(aiohttp|asyncio|collections|concurrent|enum|multidict|opentelemetry|os|pandas|pd|prometheus_client)\..*",
     ),
-    ("py:.*", r"(socket|ssl|threading|time|tqdm|typing|yarl)\..*"),
+    ("py:.*", r"(obstore|socket|ssl|threading|time|tqdm|typing|yarl)\..*"),
     ("py:.*", r"(URL|ClientSession|ClientResponse|CIMultiDict|Client|UrlMap|Unpack|RequestSettings|TracebackType)"),
-    ("py:.*", r"(CollectorRegistry|TracerProvider)"),
+    ("py:.*", r"(CollectorRegistry|MemoryStore|TracerProvider)"),
     ("py:class", r"aiodownload\.(download\.Results|events\._Record|observers\.progress\.Display)"),  # no names to type
     ("py:class", r"(any|bool|bytes|dict|float|int|iterable|list|mapping|object|optional|path-like|str|tuple)"),
     ("py:exc", r"(AssertionError|Exception|ImportError|KeyboardInterrupt|RuntimeError|ValueError)"),

@@ -18,7 +18,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from aiodownload import AioDownload, AioDownloadBundle, BackOff, DownloadStrategy, Lenient, RequestStrategy
 from aiodownload.testing import FaultServer
 
-pytest_plugins = ["cluster_fixtures"]
+pytest_plugins = ["cluster_fixtures", "shelves"]
 
 
 class Quick(Lenient):

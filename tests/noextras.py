@@ -45,6 +45,14 @@ def main() -> None:
                 sys.exit(f"the error does not say how to install it: {error}")
         else:
             sys.exit("robots.txt cannot be read without the extra, and nobody says so")
+        stored = aiodownload.AioDownload(download_strategy=aiodownload.DownloadStrategy(home="s3://bucket"))
+        try:
+            aiodownload.one(f"http://127.0.0.1:{server.server_port}/hello.txt", stored)
+        except aiodownload.MissingExtraError as error:
+            if "pip install 'aiodownload[objects]'" not in str(error):
+                sys.exit(f"the error does not say how to install it: {error}")
+        else:
+            sys.exit("an object store is written to without the extra, or nobody says that it is not")
     check_request_strategy(aiodownload.Lenient)  # needs no test framework either
     server.shutdown()
     server.server_close()

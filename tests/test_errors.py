@@ -28,6 +28,7 @@ from aiodownload.errors import (
     PathError,
     RetryAfterError,
     StatusError,
+    StoreError,
     StrategyError,
     TLSError,
     TooLargeError,
@@ -88,6 +89,7 @@ EXAMPLES: list[AioDownloadError] = [
     DiskError("/home/x", errno.ENOSPC),
     DiskError("/home/x", errno.EACCES, "rename to"),
     DiskError("/home/x", None, "finish"),
+    StoreError("s3://bucket/x", "403 Forbidden AccessDenied"),
 ]
 
 

@@ -85,6 +85,7 @@ NAMES = [
     "StallError",
     "Status",
     "StatusError",
+    "StoreError",
     "StrategyError",
     "TLSError",
     "TooLargeError",
@@ -134,6 +135,8 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
         "click",
         "rich",
         "protego",
+        "obstore",
+        "aiodownload.storage.objects",
         "difflib",
         "tqdm",
         "pandas",
@@ -201,7 +204,10 @@ ASKING = (
     "max_retry_after=3600, public_only=False, per_host=None, rate=None, bandwidth=None, per_host_bandwidth=None, "
     "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None, delay=None"
 )
-KEEPING = "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False, segments=1"
+KEEPING = (
+    "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False, segments=1, "
+    "store_options=None"
+)
 
 
 @pytest.mark.parametrize(

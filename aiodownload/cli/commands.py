@@ -26,7 +26,7 @@ from ..storage.strategy import DownloadStrategy
 from .client import Sessions
 from .config import default_path, defaults
 from .lists import FIELDS, ListError, Records, count_records, read_lists
-from .options import HOW_TO_ASK, INPUT, KEEPING, SESSION, SHOWING, WHAT_TO_KEEP, Grouped, options, output
+from .options import HOW_TO_ASK, INPUT, KEEPING, SESSION, SHOWING, STORE, WHAT_TO_KEEP, Grouped, options, output
 from .outlet import Outlet, say
 from .plan import Planned, planned
 from .redo import Again, remembered
@@ -89,10 +89,13 @@ def command(context: click.Context, config: Path | None) -> None:
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @options(INPUT)
 @options(HOW_TO_ASK)
-@output(Path(), "Folder for the files, made if missing.  [default: the current directory]")
-@options(WHAT_TO_KEEP, KEEPING, SESSION, SHOWING)
+@output(
+    Path(),
+    "Folder for the files, made if missing, or s3://, gs:// or az://bucket/prefix.  [default: the current directory]",
+)
+@options(WHAT_TO_KEEP, STORE, KEEPING, SESSION, SHOWING)
 @click.pass_context
-def get(context: click.Context, /, urls: tuple[str, ...], home: Path, journal: str | None, **given: Any) -> None:
+def get(context: click.Context, /, urls: tuple[str, ...], home: Path | str, journal: str | None, **given: Any) -> None:
     """Download URLs.
 
     Each URL becomes a file below the folder, named after its host and path.  Whatever happens, no wrong or half file
@@ -105,18 +108,18 @@ def get(context: click.Context, /, urls: tuple[str, ...], home: Path, journal: s
     shown = _Shown(given)
     bundles = _listed(urls, given, shown.outlet, counted=shown.progress)
     client = _client(given)
-    keeping = _taken(given, WHAT_TO_KEEP, KEEPING)
+    keeping = _taken(given, WHAT_TO_KEEP, STORE, KEEPING)
     download = _made(given, DownloadStrategy, keeping, home=home, client=client, journal=journal)
     context.exit(_fetch(bundles, download, shown))
 
 
 @command.command(cls=Grouped)
 @_JOURNAL
-@output(None, "Folder for the files, if it has been moved.  [default: the one of the last run]")
+@output(None, "Folder or object store for the files, if it has been moved.  [default: the one of the last run]")
 @click.option("--unfinished", is_flag=True, help="Also do what was cancelled or cut off when the program was killed.")
-@options(HOW_TO_ASK, KEEPING, SESSION, SHOWING)
+@options(HOW_TO_ASK, STORE, KEEPING, SESSION, SHOWING)
 @click.pass_context
-def retry(context: click.Context, /, journal: Path, home: Path | None, unfinished: bool, **given: Any) -> None:
+def retry(context: click.Context, /, journal: Path, home: Path | str | None, unfinished: bool, **given: Any) -> None:
     """Do the failures of a journal again.
 
     Each URL that failed is tried anew, and goes to the file that it was for; all others are left alone.  It is asked
@@ -128,7 +131,7 @@ def retry(context: click.Context, /, journal: Path, home: Path | None, unfinishe
     """
     shown = _Shown(given)
     client = _client(given)
-    keeping = _taken(given, KEEPING)
+    keeping = _taken(given, STORE, KEEPING)
     book = Journal(journal)
     try:
         book.open()
@@ -187,10 +190,10 @@ def report(context: click.Context, /, journal: Path, page: str | None, as_json: 
 @click.option("--skip-cached", is_flag=True, help="Files that are there already would be left alone.")
 @click.option("--ask/--no-ask", default=True, help="Ask the servers for sizes, by HEAD requests.  [default: ask]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per URL on standard output.")
-@options(HOW_TO_ASK, SESSION)
+@options(HOW_TO_ASK, STORE, SESSION)
 @click.pass_context
 def plan(
-    context: click.Context, /, urls: tuple[str, ...], home: Path, skip_cached: bool, ask: bool, as_json: bool,
+    context: click.Context, /, urls: tuple[str, ...], home: Path | str, skip_cached: bool, ask: bool, as_json: bool,
     **given: Any,
 ) -> None:  # fmt: skip
     """Show what get would do, with sizes, and touch nothing.
@@ -203,7 +206,8 @@ def plan(
     outlet = Outlet(as_json=as_json)
     bundles = _listed(urls, given, outlet)
     client = _client(given)
-    download = _made(given, DownloadStrategy, {"skip_cached": skip_cached}, home=home, client=client, journal=None)
+    keeping = {"skip_cached": skip_cached, **_taken(given, STORE)}
+    download = _made(given, DownloadStrategy, keeping, home=home, client=client, journal=None)
     count = size = unknown = 0
     try:
         for one in planned(bundles, download.download_strategy, download.request_strategy, client, ask=ask):
@@ -224,7 +228,7 @@ def plan(
 
 
 @command.command()
-@output(None, "Folder for the files.  [default: a new temporary folder]")
+@output(None, "Folder for the files.  [default: a new temporary folder]", stores=False)
 @click.pass_context
 def demo(context: click.Context, /, home: Path | None) -> None:
     """Download from a server full of trouble.

@@ -110,6 +110,13 @@ def _all_of_them(context: click.Context, _: click.Parameter, value: bool) -> Non
         context.exit()
 
 
+def _pairs(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str] | None:
+    """What is given as NAME=VALUE; none of it is quoted."""
+    if any(not text.partition("=")[0] or "=" not in text for text in texts):
+        raise click.BadParameter("each must be NAME=VALUE", param=option)
+    return dict(text.split("=", 1) for text in texts) or None
+
+
 def options(*groups: Iterable[Callable[[Command], Command]]) -> Callable[[Command], Command]:
     """Options that several commands have, in the order in which they are shown."""
 
@@ -134,9 +141,25 @@ def _in(group: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return often, seldom
 
 
-def output(default: Path | None, text: str) -> Callable[[Command], Command]:
-    """The folder for the files."""
-    folder = click.Path(file_okay=False, path_type=Path)
+class Home(click.Path):
+    """A folder, or the URL of a place in an object store."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the folder as a path, the URL as it is."""
+        if isinstance(value, str) and "://" in value:
+            return value
+        return super().convert(value, param, context)
+
+
+def output(default: Path | None, text: str, *, stores: bool = True) -> Callable[[Command], Command]:
+    """The folder for the files.
+
+    :param stores: whether it may be in an object store.
+    """
+    folder = Home() if stores else click.Path(file_okay=False, path_type=Path)
     return click.option(
         "-o", "--output", "home", cls=Option, group="What to keep",
         type=folder, default=default, metavar="DIR", help=text,
@@ -286,6 +309,17 @@ WHAT_TO_KEEP = (
         help="At most N requests at once for one file of 8 MiB or more.  Some servers ban that.  [default: 1]",
     ),
     _seldom("--chunk-size", type=click.IntRange(min=1), metavar="N", help="Bytes read at a time.  [default: 65536]"),
+)
+
+STORE = (
+    _seldom(
+        "--store-options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_pairs,
+        help="A setting of the object store, such as endpoint=URL.  Others see the command line: credentials are "
+        "better taken from the environment.",
+    ),
 )
 
 KEEPING = (

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..api import each
 from ..bundle import AioDownloadBundle
 from ..download import AioDownload
 from ..errors import AioDownloadError
+from ..homes import is_store
 from ..storage.placement import safe_path
 from ..storage.strategy import DownloadStrategy
+from ..storage.workspace import workspace_of
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Planned", "planned"]
 
 DOWNLOAD, REPLACE, CACHED, FAIL = "download", "replace", "cached", "fail"
+AT_ONCE = 64  # URLs whose places are looked at together
 
 
 class Planned(NamedTuple):
@@ -70,8 +77,7 @@ def planned(
     """
 
     def to_ask() -> Iterator[AioDownloadBundle]:
-        for bundle in bundles:
-            found = _without_asking(bundle, strategy)
+        for bundle, found in _looked_up(bundles, strategy):
             if found.what in (FAIL, CACHED) or not ask:
                 settled.append(found)
                 continue
@@ -95,17 +101,53 @@ def planned(
         yield from settled
 
 
-def _without_asking(bundle: AioDownloadBundle, strategy: DownloadStrategy) -> Planned:
-    """What can be told without a request."""
+def _looked_up(
+    bundles: Iterable[AioDownloadBundle], strategy: DownloadStrategy
+) -> Iterator[tuple[AioDownloadBundle, Planned]]:
+    """What can be told without asking the servers."""
+    look, at_once = (partial(_objects, strategy), AT_ONCE) if is_store(strategy.home) else (_files, 1)
+    bundles = iter(bundles)
+    while batch := list(islice(bundles, at_once)):
+        places = [_place(bundle, strategy) for bundle in batch]
+        sizes = look([place.path for place in places if place.path is not None])
+        for bundle, place in zip(batch, places, strict=True):
+            size = sizes.get(place.path or "")
+            if size is not None:
+                there = strategy.skip_cached
+                place = place._replace(what=CACHED if there else REPLACE, size=size if there else None)
+            yield bundle, place
+
+
+def _place(bundle: AioDownloadBundle, strategy: DownloadStrategy) -> Planned:
+    """Where the file would go."""
     try:
         bundle._parse()
         path = safe_path(bundle.file_path or strategy.get_file_path(bundle), strategy.home)
     except AioDownloadError as error:
         return Planned(bundle.url, FAIL, None, None, str(error))
-    try:
-        state = os.stat(path)
-    except (OSError, ValueError):
-        return Planned(bundle.url, DOWNLOAD, path, None, None)
-    if strategy.skip_cached:
-        return Planned(bundle.url, CACHED, path, state.st_size, None)
-    return Planned(bundle.url, REPLACE, path, None, None)
+    return Planned(bundle.url, DOWNLOAD, path, None, None)
+
+
+def _files(paths: Sequence[str]) -> dict[str, int]:
+    """The sizes of those files that are there."""
+    sizes = {}
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            sizes[path] = os.stat(path).st_size
+    return sizes
+
+
+def _objects(strategy: DownloadStrategy, paths: Sequence[str]) -> dict[str, int]:
+    """The sizes of those objects that are there.
+
+    :raises HomeError: if the store cannot be asked.
+    """
+
+    async def look() -> dict[str, int]:
+        workspace = workspace_of(strategy)
+        try:
+            return {found.path: found.size for found in await workspace.find(paths) if found is not None}
+        finally:
+            await workspace.close()
+
+    return asyncio.run(look())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from ..bundle import AioDownloadBundle
 from ..errors import AioDownloadError
+from ..homes import root
 from ..redact import printable
 from ..storage.paths import is_below
 from ..storage.placement import is_place_of, safe_path
@@ -64,10 +66,11 @@ class Again:
     def _may_be_written(self, path: str, url: str) -> bool:
         """Whether a path of the journal is one that a file may go to."""
         home = self._strategy.home
-        if not is_below(safe_path(path, home), home):
+        whole = safe_path(path, home)
+        if not is_below(whole, home):
             return False
         if self._named:
-            return not any(name.startswith((".", "-", "~")) for name in os.path.relpath(path, home).split(os.sep))
+            return not any(name.startswith((".", "-", "~")) for name in re.split(r"[/\\]", whole[len(root(home)) :]))
         return is_place_of(path, self._strategy.get_file_path(AioDownloadBundle(url)))
 
     def _why(self, one: Unfinished) -> str:

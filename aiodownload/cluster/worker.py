@@ -20,6 +20,7 @@ from ..attempt import Again
 from ..bundle import AioDownloadBundle
 from ..entries import FileState, Publication
 from ..errors import AioDownloadError, DownloadError, StrategyError
+from ..homes import is_store
 from ..live import Live
 from ..permit import Turn
 from ..recorder import confirm
@@ -28,7 +29,7 @@ from ..run import Run
 from ..source import Iterated
 from ..storage.digests import agrees
 from ..storage.home import Home
-from ..storage.placement import published_since, survey
+from ..storage.placement import published_since
 from ..storage.strategy import reads_by_itself
 from ..storage.workspace import Workspace
 from ..tries import Job, OwnTries
@@ -82,7 +83,8 @@ def greet(settings: AioDownload) -> Greeting:
     """
     asyncio.run(_try_settings(settings))
     strategy = settings.download_strategy
-    if reads_by_itself(strategy) or strategy.remote_time:  # a file there says nothing, or its time does not
+    # A file there says nothing, or its time does not; and an object has none.
+    if reads_by_itself(strategy) or strategy.remote_time or is_store(strategy.home):
         return Greeting(__version__, None)
     return Greeting(__version__, Home.open(strategy.home, strategy.durable).opened_at)
 
@@ -381,7 +383,7 @@ class _Places:
         found: Sequence[os.stat_result | None] = [None] * len(paths)
         if order.since is not None:
             found = await disk.run(published_since, paths, order.since, self._workspace.strategy.home)
-        if order.again or any(found):
+        if (order.again or any(found)) and not self._workspace.remote:
             await self._tidy(candidates, paths)
         for candidate, ticket, path, state in zip(candidates, order.tickets, paths, found, strict=True):
             bundle = candidate.bundle
@@ -401,7 +403,7 @@ class _Places:
         home = await self._workspace.home()
         parents = {home.folded(os.path.dirname(path)): os.path.dirname(path) for path in paths}
         places = self._workspace.places
-        places.learn(await self._workspace.disk.run(survey, parents, home.folded, home.path))
+        places.learn(await self._workspace.survey(parents, home.folded))
         for candidate, path in zip(candidates, paths, strict=True):
             key = home.folded(path)
             candidate.bundle._kept |= places.keeps(key, os.path.dirname(key))

@@ -183,12 +183,10 @@ class Delivery:
             proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
             if strategy.strict and proof is Verified.NONE:
                 raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
+            if sink.labelled:
+                self._label(sink, path, proof, total if decoder is None else None)
             await self._read(sink, decoder)
-            if total is not None and decoder is None and sink.size < total:
-                self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
-                raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
-            if self._as_sent is not None:
-                self._as_sent.verify(transient=not bundle._mismatched)
+            self._see_whole(sink, total if decoder is None else None)
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
             publishing = Publishing(bundle, sink, path, proof)
@@ -205,10 +203,23 @@ class Delivery:
             raise
         return publishing
 
-    async def _read(self, sink: PartialFile, decoder: Decoder | None) -> None:
+    def _see_whole(self, sink: Sink, total: int | None) -> None:
+        """See that nothing is missing."""
+        if total is not None and sink.size < total:
+            self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
+            raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
+        if self._as_sent is not None:
+            self._as_sent.verify(transient=not self._bundle._mismatched)
+
+    def _label(self, sink: Sink, path: str, proof: Verified, length: int | None) -> None:
+        sink.label(self._publication(path, proof), self._response.headers.get("Content-Type", ""), length)
+
+    async def _read(self, sink: Sink, decoder: Decoder | None) -> None:
         if decoder is not None:
             await self._decode(sink, decoder)
-        elif self._divide is not None and sink.origin is not None and self._is_divisible(sink, sink.origin):
+        elif self._divide is None or sink.origin is None or not isinstance(sink, PartialFile):
+            await self._pour(sink)
+        elif self._is_divisible(sink, sink.origin):
             await self._fill(sink.gaps[0][0], self._divide(sink, sink.origin))
         else:
             await self._pour(sink)
@@ -218,8 +229,8 @@ class Delivery:
         strategy, headers = self._workspace.strategy, self._response.headers
         name = suggestion(headers) if strategy.content_disposition and self._bundle._given_path is None else None
         if name is not None:
-            folder, own = os.path.split(path)
-            path = os.path.join(folder, suggested(own, name))
+            own = os.path.basename(path)
+            path = path.removesuffix(own) + suggested(own, name)
         date = modified(headers) if strategy.remote_time else None
         if name is not None or date is not None:
             sink.finish_as(path, date)
@@ -233,10 +244,12 @@ class Delivery:
             # The answer to a form is not asked for again on a condition, and what a mirror calls its copy, or when it
             # was made, says nothing about what the bundle's own URL has.
             etag = date = None
-        proven = tuple(f"{one.algorithm}:{one.value.hex()}" for one in self._expected if one.proves)
+        # What a server announces of a body that is decoded says nothing about the file.
+        checked = self._expected if self._as_sent is None else self._bundle._digests
+        proven = tuple(f"{one.algorithm}:{one.value.hex()}" for one in checked if one.proves)
         return Publication(path, FileState(0, 0, 0), etag, date, proof.name, proven)
 
-    def _expect(self, sink: PartialFile, *, decoded: bool) -> None:
+    def _expect(self, sink: Sink, *, decoded: bool) -> None:
         """Take in what the bytes must come to: the caller speaks of the file, the server of what it sends."""
         headers, given = self._response.headers, self._bundle._digests
         announced = from_headers(headers, whole=self._held is None) if _ANNOUNCED.intersection(headers) else ()
@@ -253,9 +266,10 @@ class Delivery:
         origin = self._held.held if self._held is not None else None
         return self._framing.length if origin is None else origin.total
 
-    async def _new_sink(self, path: str) -> PartialFile:
-        home = self._workspace.opened or await self._workspace.home()
-        sink = self._workspace.sink(path, home)
+    async def _new_sink(self, path: str) -> Sink:
+        if self._workspace.opened is None:
+            await self._workspace.home()
+        sink = self._workspace.sink(path)
         length = self._framing.length
         if self._validator is not None and length is not None and length > BATCH and not self._bundle.params:
             headers = self._response.headers

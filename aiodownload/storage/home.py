@@ -5,11 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from typing import Protocol
 
 from ..errors import HomeError
 from .folder import Folder
 
-__all__ = ["Home"]
+__all__ = ["Home", "Opened"]
+
+
+class Opened(Protocol):
+    """What is known of where files are kept, a folder or a bucket, once it is open."""
+
+    def folded(self, path: str) -> str:
+        """``path`` as it is compared there."""
 
 
 class Home:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..checksums import Hasher
-from ..entries import FileState
+from ..entries import FileState, Publication
 from ..errors import DiskError
 from .disk import Disk
 from .kept import KeptPart, Origin
@@ -47,6 +47,7 @@ class PartialFile:
     :param durable: bring bytes and name to the disk itself before :meth:`commit` returns (bool).
     """
 
+    labelled = False
     _buffered = 0
     _size = 0
     _part: Part | None = None
@@ -101,6 +102,9 @@ class PartialFile:
         :param transient: whether another try may help if it has not.
         """
         self._hasher, self._transient = hasher, transient
+
+    def label(self, what: Publication, content_type: str, length: int | None) -> None:
+        """A file carries nothing along."""
 
     def finish_as(self, path: str, modified: float | None) -> None:
         """Say how the whole is to appear.
@@ -168,14 +172,8 @@ class PartialFile:
         await self._disk.run(self._publish, self._part, at, chunks)
         return self._size
 
-    def hand_in(self, tell: Callable[[int, DiskError | PublisherError | None], object]) -> bool:
-        """Let another process publish the whole, if that is the quickest, without waiting for it.
-
-        :param tell: is told the size in bytes, and what went wrong, if anything did; after a
-            :class:`PublisherError` it is not known what became of the file, and :meth:`commit` is to be called.
-        :returns: whether that is so; if not, :meth:`commit` is to be called.
-        :raises DigestError: if it is not what it should be.
-        """
+    def hand_in(self, tell: Callable[[int, Exception | None], object]) -> bool:
+        """Let the process for small files publish it, if there is one that takes it."""
         publisher = None
         if self._part is None and self._trip is None and not self._batches and self._is_plain(self._buffer):
             publisher = self._disk.publisher(self._buffered)
@@ -185,11 +183,7 @@ class PartialFile:
         self._publisher = publisher
         return True
 
-    def _told(
-        self,
-        tell: Callable[[int, DiskError | PublisherError | None], object],
-        error: PartError | PublisherError | None,
-    ) -> None:
+    def _told(self, tell: Callable[[int, Exception | None], object], error: PartError | PublisherError | None) -> None:
         self._publisher = None
         tell(self._buffered, self._refused(error) if isinstance(error, PartError) else error)
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from yarl import URL
 
+from ..homes import root
 from .part import MAX_NAME
 
 __all__ = ["alternate", "is_below", "is_suggested", "suggested", "url_to_path"]
@@ -151,5 +152,5 @@ def _marked(stem: str, mark: str, extension: str) -> str:
 
 
 def is_below(path: str, home: str) -> bool:
-    """Whether the absolute, normalised ``path`` lies below the folder ``home``."""
-    return path.startswith(home if home.endswith(os.sep) else home + os.sep)
+    """Whether the absolute, normalised ``path`` lies below ``home``."""
+    return path.startswith(root(home))

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import PathError
+from ..homes import Bucket, is_store, root
 from .folder import Folder
 from .kept import RECORD, record_name, sweep
 from .paths import alternate, is_below, is_suggested
 
 __all__ = [
     "TURNS",
+    "FlatPlaces",
     "Found",
     "Places",
     "Survey",
@@ -34,6 +36,7 @@ _MOST_KNOWN = 4096  # folders remembered; then they are looked at anew
 _THERE = "/"  # no name of a folder: marks a folder in which a file was published
 TURNS = 64  # other names to try before a path is given up
 _LONGEST = 4095  # bytes in a path on Linux (PATH_MAX); elsewhere the disk tells
+_LONGEST_KEY = 1024  # bytes in the key of an object in S3 and in Google Cloud Storage
 
 
 def safe_path(path: str, home: str) -> str:
@@ -41,6 +44,8 @@ def safe_path(path: str, home: str) -> str:
 
     :raises PathError: for one that leaves ``home``, steps upwards, or that no file system takes.
     """
+    if is_store(home):
+        return _safe_object(path, home)
     if not path or "\0" in path:
         raise PathError(path, "it is empty or holds a NUL character")
     if ".." in path and ".." in path.replace("\\", "/").split("/"):
@@ -55,6 +60,24 @@ def safe_path(path: str, home: str) -> str:
     return whole
 
 
+def _safe_object(path: str, home: str) -> str:
+    """The same for a place in an object store, where a folder is nothing but a part of a name."""
+    below = root(home)
+    whole = path if is_store(path) else below + path
+    parts = whole.removeprefix(below).split("/")
+    if not path or parts[-1] == "":
+        raise PathError(path, "it is empty or names a folder; give it a name")
+    if any(part in (".", "..") for part in whole.replace("\\", "/").split("/")):
+        raise PathError(path, "it holds '.' or '..'; a path may only lead downwards")
+    if not whole.startswith(below) or path.startswith("/"):
+        raise PathError(path, f"it does not lie below {home!r}")
+    if "" in parts or any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in whole):
+        raise PathError(path, "it holds '//', a control character, or what is no Unicode")
+    if len(whole.encode()) - len(Bucket.of(home).url) > _LONGEST_KEY:
+        raise PathError(path, f"it is longer than {_LONGEST_KEY} bytes")
+    return whole
+
+
 def sideways(path: str, depth: int, turn: int) -> str:
     """Return ``path`` with another name for one of its components.
 
@@ -64,8 +87,8 @@ def sideways(path: str, depth: int, turn: int) -> str:
     component = path
     for _ in range(depth):
         component = os.path.dirname(component)
-    folder, name = os.path.split(component)
-    return os.path.join(folder, alternate(name, component, turn)) + path[len(component) :]
+    name = os.path.basename(component)
+    return component.removesuffix(name) + alternate(name, component, turn) + path[len(component) :]
 
 
 def other_places(path: str) -> Iterator[str]:
@@ -217,6 +240,28 @@ class Places:
                 above.folders.add(os.path.basename(folder))
 
 
+class FlatPlaces(Places):
+    """Which paths are taken in an object store: one beside one of which it is the beginning is in nobody's way."""
+
+    def clash(self, path: str, parent: str) -> int | None:
+        """Return 0 if another bundle writes just there, or None."""
+        return 0 if path in self._files else None
+
+    def knows(self, parent: str) -> bool:
+        """There is nothing to be surveyed."""
+        return True
+
+    def in_the_way(self, path: str, parent: str) -> int | None:
+        """Nothing ever is."""
+        return None
+
+    def kept(self, path: str) -> None:
+        """No try leaves bytes."""
+
+    def written(self, path: str, parent: str) -> None:
+        """What is there is looked for when somebody wants to know."""
+
+
 def survey(parents: Mapping[str, str], fold: Callable[[str], str], root: str | None = None) -> dict[str, Survey]:
     """Look at folders, and tidy away what dead processes have left there.  Blocks.
 
@@ -251,10 +296,12 @@ class Found(NamedTuple):
 
     :param path: where.
     :param size: its bytes.
+    :param proven: what its bytes are known to come to, without reading them (``"sha256:<hex>"`` ...).
     """
 
     path: str
     size: int
+    proven: tuple[str, ...] = ()
 
 
 def find(paths: Sequence[str], root: str | None = None) -> list[Found | None]:

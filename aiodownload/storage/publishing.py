@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..bundle import Verified
 from ..errors import DownloadError
-from .partial import PartialFile
 
 if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
+    from .sink import Sink
 
 __all__ = ["Publishing"]
 
@@ -32,7 +32,7 @@ class Publishing:
 
     __slots__ = ("_bundle", "_over", "_path", "_proof", "_sink", "_told", "error", "lost")
 
-    def __init__(self, bundle: AioDownloadBundle, sink: PartialFile, path: str, proof: Verified) -> None:
+    def __init__(self, bundle: AioDownloadBundle, sink: Sink, path: str, proof: Verified) -> None:
         self._bundle = bundle
         self._sink = sink
         self._path = path

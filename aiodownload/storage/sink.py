@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..entries import FileState
+from ..checksums import Hasher
+from ..entries import FileState, Publication
 from .kept import Origin
 
 __all__ = ["Sink"]
@@ -17,12 +18,33 @@ class Sink(Protocol):
     Exactly one of :meth:`commit` and :meth:`abandon` ends it; ``abandon`` after a failed ``commit`` is right.
     """
 
+    labelled: bool
+    """Whether the whole carries along what is known of it."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """What the bytes are of, if that was said and they can outlive a failure."""
+
     @property
     def size(self) -> int:
         """Bytes taken so far, those of earlier tries included."""
 
     def keep(self, origin: Origin) -> None:
         """Say, before the first byte, what the bytes will be of, so that they may outlive a failure."""
+
+    def expect(self, hasher: Hasher, *, transient: bool) -> None:
+        """Say, before the first byte, which checksums the whole must have; :meth:`commit` compares.
+
+        :param transient: whether another try may help if it has not.
+        """
+
+    def label(self, what: Publication, content_type: str, length: int | None) -> None:
+        """Say, before the first byte, what the whole is to carry along; only if it is ``labelled``.
+
+        :param what: what is known of it, but for its state.
+        :param content_type: what the server calls it, not yet looked at.
+        :param length: its bytes, if that is known.
+        """
 
     def finish_as(self, path: str, modified: float | None) -> None:
         """Say how the whole is to appear.
@@ -38,6 +60,15 @@ class Sink(Protocol):
         """Take the next bytes; they may be kept in memory for a while.
 
         :raises DiskError: if they, or earlier ones, cannot be stored.
+        """
+
+    def hand_in(self, tell: Callable[[int, Exception | None], object]) -> bool:
+        """Let somebody else publish the whole, if that is the quickest, without waiting for it.
+
+        :param tell: is told the size in bytes, and what went wrong, if anything did: a :class:`DownloadError`, or
+            something else if it is not known what became of it, and :meth:`commit` is to be called.
+        :returns: whether that is so; if not, :meth:`commit` is to be called.
+        :raises DigestError: if it is not what it should be.
         """
 
     async def commit(self) -> int:

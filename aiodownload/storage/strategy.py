@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from .. import checks
 from ..errors import ConfigurationError
+from ..homes import StoreOptions, checked_home, checked_options, is_store
 from .delivery import Delivery
 from .paths import url_to_path
 from .placement import safe_path
-from .workspace import Workspace
+from .workspace import workspace_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import ClientResponse
 
     from ..bundle import AioDownloadBundle
@@ -27,7 +30,9 @@ class DownloadStrategy:
 
     :param chunk_size: most bytes of a body that are read at a time (int >= 1).  A large body is taken just as it
         arrives, which may be more at once, unless this is less than 64 KiB.
-    :param home: the folder for the files (str or path-like); the current directory if None.  Made if missing.
+    :param home: the folder for the files (str or path-like); the current directory if None.  Made if missing.  Or a
+        place in an object store (str, extra ``objects``): ``s3://bucket/prefix``, ``gs://bucket/prefix``,
+        ``az://container/prefix``, or ``memory://``, which ends with the process; ``file:///folder`` is that folder.
     :param skip_cached: take a file that is there already as it is, without a request (bool).
     :param max_bytes: most bytes of one file, None for any number.  A larger body fails its bundle.
     :param max_ratio: how many times a body that comes encoded may expand, counted after 32 MiB of output; None for any.
@@ -44,7 +49,10 @@ class DownloadStrategy:
     :param segments: most requests at once for one large file (int from 1 to 64).  More than one is worth while where a
         server gives each connection only so much; some ban whoever does it.  Only files of 8 MiB and more are divided,
         and only where the first answer has shown that its server has a strong ETag and sends ranges.  Each request
-        counts in ``concurrent`` and ``per_host``.
+        counts in ``concurrent`` and ``per_host``.  Not for an object store, to which a file goes from its beginning to
+        its end.
+    :param store_options: settings and credentials of the object store (dict of str to str), beside those that it takes
+        from the environment; their values are never shown.
     :raises ConfigurationError: for a value that cannot work.
 
     ``resumable`` is for classes that override :meth:`on_success`: whether it gets responses that are only the rest of
@@ -66,6 +74,7 @@ class DownloadStrategy:
     content_disposition: bool = False
     segments: int = 1
     resumable: bool = False
+    _store_options = StoreOptions({})
 
     def __init__(
         self,
@@ -81,6 +90,7 @@ class DownloadStrategy:
         remote_time: bool = False,
         content_disposition: bool = False,
         segments: int = 1,
+        store_options: Mapping[str, str] | None = None,
     ) -> None:
         self.chunk_size = chunk_size
         self.home = home
@@ -93,25 +103,30 @@ class DownloadStrategy:
         self.remote_time = remote_time
         self.content_disposition = content_disposition
         self.segments = segments
+        self.store_options = store_options
+        if self.store_options and not is_store(self.home):
+            raise ConfigurationError("store_options are for a home in an object store, such as home='s3://bucket'")
         check_download_settings(self)
 
     @property
     def home(self) -> str:
-        """The folder for the files (absolute str)."""
+        """The folder for the files (absolute str), or the URL of a place in an object store."""
         if not hasattr(self, "_home"):
             self._home = os.getcwd()
         return self._home
 
     @home.setter
     def home(self, value: str | os.PathLike[str] | None) -> None:
-        folder = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
-        if folder is None or folder == "":
-            folder = os.getcwd()
-        if not isinstance(folder, str):
-            raise ConfigurationError(f"home must be a str or a path of str, not {value!r}")
-        if "\0" in folder:
-            raise ConfigurationError("home must not hold a NUL character")
-        self._home = os.path.abspath(folder)
+        self._home = checked_home(value)
+
+    @property
+    def store_options(self) -> Mapping[str, str]:
+        """Settings and credentials of the object store; as text, only their names."""
+        return self._store_options
+
+    @store_options.setter
+    def store_options(self, value: Mapping[str, str] | None) -> None:
+        self._store_options = checked_options(value)
 
     def get_file_path(self, bundle: AioDownloadBundle) -> str:
         """Return where the file of ``bundle`` goes: absolute, or relative to ``home``.
@@ -119,7 +134,8 @@ class DownloadStrategy:
         Called once per bundle, before its first request.  Here: home/host/path…, the last segment of the URL's path
         being the file name; the same URL and params always give the same path, different ones different paths.
         """
-        return os.sep.join((self.home.rstrip(os.sep), *url_to_path(bundle._parse(), bundle._form())))
+        home, parts = self.home, url_to_path(bundle._parse(), bundle._form())
+        return "/".join((home, *parts)) if is_store(home) else os.sep.join((home.rstrip(os.sep), *parts))
 
     async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
         """Read the body in chunks, store it, prove it whole; when this returns, the file is there.
@@ -134,7 +150,7 @@ class DownloadStrategy:
             await delivery.receive()
             return
         # Called by hand, outside of a run.
-        workspace = Workspace(self)
+        workspace = workspace_of(self)
         try:
             bundle._file_path = safe_path(bundle.file_path or self.get_file_path(bundle), self.home)
             await Delivery(workspace, bundle, response).receive()
@@ -161,6 +177,10 @@ def check_download_settings(strategy: DownloadStrategy) -> None:
         raise ConfigurationError(f"chunk_size must be a whole number; a folder is home={strategy.chunk_size!r}")
     checks.whole("chunk_size", strategy.chunk_size, 1)
     checks.whole("segments", strategy.segments, 1, MOST_SEGMENTS)
+    if strategy.segments > 1 and is_store(strategy.home):
+        raise ConfigurationError(
+            "segments must be 1 with a home in an object store, where a file goes from its start on"
+        )
     if strategy.max_bytes is not None:
         checks.whole("max_bytes", strategy.max_bytes, 0)
     if strategy.max_ratio is not None:

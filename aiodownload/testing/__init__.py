@@ -1,5 +1,6 @@
 """For tests of programs that use aiodownload: a server that misbehaves as it is told, and checks of strategies."""
 
+from ..storage.objects import memory_store
 from .answers import (
     chunked,
     cut,
@@ -37,6 +38,7 @@ __all__ = [
     "drop",
     "each_path",
     "gzipped",
+    "memory_store",
     "ok",
     "ranged",
     "raw",
