@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from ..homes import is_store
 from .series import SIZES, TIMES, Distribution, Moment, distribution, moments
 from .words import clipped, error_text, reason, url_text
 
@@ -126,7 +127,7 @@ class Reason(NamedTuple):
 class Summary(NamedTuple):
     """The figures of a journal.
 
-    :param home: folder for the files of its last run, or None.
+    :param home: folder or object store for the files of its last run, or None.
     :param totals: of all URLs.
     :param reasons: of the failures, most frequent first.
     :param hosts: those with most failures, then those with most URLs.
@@ -188,7 +189,7 @@ def failures(database: sqlite3.Connection) -> Iterator[Failure]:
 def _home(database: sqlite3.Connection) -> str | None:
     row = database.execute("SELECT CAST(value AS BLOB) FROM settings WHERE name = 'home'").fetchone()
     home = row[0].decode("utf-8", "replace") if row is not None and isinstance(row[0], bytes) else ""
-    return home if os.path.isabs(home) else None
+    return home if os.path.isabs(home) or (is_store(home) and "@" not in home) else None
 
 
 def _totals(database: sqlite3.Connection) -> Totals:

@@ -88,7 +88,8 @@ class _Feed:
 class Upload:
     """Collects bytes and hands them to the store; until :meth:`commit` has proved them there is no object.
 
-    In memory are at most ``FLYING`` parts under way, the one that is being filled, and two batches: 36 MiB.
+    In memory are at most ``FLYING`` parts under way, the one that is being filled, and two batches: 36 MiB, and what
+    sending them takes.
 
     :param disk: threads, for checksums.
     :param store: the bucket.

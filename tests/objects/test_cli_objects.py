@@ -128,4 +128,7 @@ def test_retry(s3_shelf: Shelf, server: FaultServer, run: Run) -> None:
     assert refused.returncode == 2
     assert "name it with -o" in " ".join(refused.stderr.split())
     assert run("retry", "-o", s3_shelf.home, "journal.db").returncode == 0
+    page = run("report", "-o", "-", "journal.db")
+    assert page.returncode == 0, page.stderr
+    assert s3_shelf.home in page.stdout
     assert s3_shelf.objects() == {"a": b"there"}
