@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..checksums import Digest, Hasher
@@ -183,9 +184,8 @@ class Store:
         """
         import obstore
 
-        await self._told(
-            path, obstore.put_async(self._store, self.key(path), data, attributes=attributes, use_multipart=False)
-        )
+        put = partial(obstore.put_async, attributes=attributes, use_multipart=False)
+        await self._told(path, put, data)
 
     async def upload(
         self, path: str, parts: AsyncIterator[bytes], attributes: dict[str, str], part: int, flying: int
@@ -200,22 +200,15 @@ class Store:
         """
         import obstore
 
-        await self._told(
-            path,
-            obstore.put_async(
-                self._store,
-                self.key(path),
-                parts,
-                attributes=attributes,
-                use_multipart=True,
-                chunk_size=part,
-                max_concurrency=flying,
-            ),
+        put = partial(
+            obstore.put_async, attributes=attributes, use_multipart=True, chunk_size=part, max_concurrency=flying
         )
+        await self._told(path, put, parts)
 
-    async def _told(self, path: str, writing: Awaitable[object]) -> None:
+    async def _told(self, path: str, put: Callable[..., Awaitable[object]], body: object) -> None:
+        """Write by ``put``, and say in our words what it says."""
         try:
-            await writing
+            await put(self._store, self.key(path), body)
         except Exception as error:
             told = _words(error)
         else:

@@ -311,6 +311,39 @@ def test_wrong_credentials(s3_shelf: Shelf, failing: type[Refusing], server: Fau
     assert aiodownload.one(url, s3_shelf.download()).ok
 
 
+def test_to_look_is_not_allowed(
+    s3_shelf: Shelf, failing: type[Refusing], server: FaultServer, caplog: pytest.LogCaptureFixture, journal: str
+) -> None:
+    """Nothing counts as there, one warning says so, and what is written is right all the same."""
+    urls = [server.on(f"/{name}", ok(SMALL)) for name in "ab"]
+    failing.refuse = staticmethod(lambda method, path: (403, "AccessDenied") if method in ("GET", "HEAD") else None)
+    for skip in (False, True):
+        strategy = s3_shelf.strategy(skip_cached=skip)
+        bundles = aiodownload.swarm(urls, s3_shelf.download(strategy, journal=journal))
+        assert [bundle.status.name for bundle in bundles] == ["DONE", "DONE"]
+    assert [record.message for record in caplog.records].count(
+        f"{s3_shelf.home} does not tell which objects are there (403 Forbidden): none is taken for there"
+    ) == 1
+    assert s3_shelf.objects() == {"a": SMALL, "b": SMALL}
+
+
+async def test_left_while_it_is_asked(s3_shelf: Shelf, server: FaultServer) -> None:
+    """A store that does not answer the first question holds nobody up who leaves."""
+    with FaultServer() as store:
+        store.default = stall()
+        options = {**s3_shelf.options, "endpoint": store.url("").rstrip("/")}
+        strategy = DownloadStrategy(home=s3_shelf.home, store_options=options)
+        async with AioDownload(download_strategy=strategy) as download:
+            task = asyncio.ensure_future(download.one(server.on("/x", ok(SMALL))))
+            while not store.requests:
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            task.cancel()
+            await asyncio.wait([task])
+        assert time.monotonic() - began < 5
+    assert server.requests == []
+
+
 def test_nobody_there(s3_shelf: Shelf, server: FaultServer) -> None:
     """A wrong endpoint is found out in seconds."""
     with socket.socket() as free:

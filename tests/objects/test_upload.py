@@ -151,6 +151,16 @@ def test_a_body_that_comes_encoded(shelf: Shelf, server: FaultServer, size: int)
     assert "aiodownloadsha256" not in shelf.carried(bundle.file_path or "")
 
 
+def test_blanks_in_what_it_carries(s3_shelf: Shelf, server: FaultServer) -> None:
+    """Signed as one where there are several: a server that is fond of them loses no file by that."""
+    url = server.on("/x", ok(b"x", Content_Type="text/plain;   charset=utf-8", ETag='"a  b"'))
+    bundle = aiodownload.one(url, s3_shelf.download())
+    assert bundle.ok
+    carried = s3_shelf.carried(bundle.file_path or "")
+    assert carried["Content-Type"] == "text/plain; charset=utf-8"
+    assert "aiodownloadetag" not in carried
+
+
 def test_a_compressed_file_stays_one(shelf: Shelf, server: FaultServer) -> None:
     """Kept as sent, and not called encoded: whoever gets the object would decode it."""
     body = gzip.compress(b"rows")
