@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_work import Steady
 
 from aiodownload import AioDownload, DownloadStrategy, RequestStrategy
 from aiodownload.testing import Connection, FaultServer, Request, Script
+from cluster.cluster_work import Steady
 
 
 @pytest.fixture(scope="session")
