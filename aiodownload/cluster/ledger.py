@@ -82,6 +82,8 @@ class Ledger:
         self.patience = PATIENCE
         self.last_start = float("-inf")
         self._budget = self._request.retry_budget
+        self._lent = 0  # tries of the budget that shards have which are out
+        self._asking: list[Errand] = []  # who needs leave for one more try
         self._errands: dict[Job, Errand] = {}
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -104,6 +106,7 @@ class Ledger:
         if self._budget is not None:
             retries = -(-self._budget // self._workers)
             self._budget -= retries
+            self._lent += retries
         for errand in errands:
             if errand.job.timer is not None:
                 errand.job.timer.cancel()
@@ -121,8 +124,7 @@ class Ledger:
         """
         now = self._loop.time()
         self.last_start = max(self.last_start, now + report.last_start)
-        if self._budget is not None and shard.retries is not None:
-            self._budget += shard.retries - report.retries
+        self._return(shard, report.retries)
         for outcome in report.outcomes:
             if (job := self.took(shard, outcome)) is not None:
                 self._settle(job)
@@ -135,6 +137,26 @@ class Ledger:
             self.stock.bundles = min(MOST, 2 * self.stock.bundles)
         for left in report.left:
             self._go_on(shard, left, now)
+        self._decide(now)
+
+    def _return(self, shard: Shard, spent: int) -> None:
+        """Take back what a shard has not spent of the retry budget."""
+        if self._budget is not None and shard.retries is not None:
+            self._budget += shard.retries - spent
+            self._lent -= shard.retries
+
+    def _decide(self, now: float) -> None:
+        """Let those who ask try again while the budget lasts; while others may give some of it back, they wait."""
+        while self._asking and (self._budget or not self._lent):
+            errand = self._asking.pop(0)
+            if not self._run.owns(errand.job):
+                continue
+            if self._budget:
+                self._budget -= 1
+                self._wait_for(errand, now)
+            else:
+                _log.warning("the retry budget of %d is spent: failures are final now", self._request.retry_budget)
+                self._fail(errand, errand.job.bundle.error or WorkerError("the retry budget is spent"))
 
     def _settle(self, job: Job) -> None:
         task = self._run.settled(job)
@@ -172,8 +194,9 @@ class Ledger:
             errand.cuts += 1
         if errand.cuts >= CUTS:
             self._fail(errand, WorkerError(_CUT.format(self.patience), False))
-        elif left.asks and not self._may_retry():
-            self._fail(errand, bundle.error or WorkerError("the retry budget is spent"))
+        elif left.asks:
+            self._run.mark(job, Job.WAITING)
+            self._asking.append(errand)
         else:
             self._wait_for(errand, now)
 
@@ -188,15 +211,6 @@ class Ledger:
             job.timer = self._loop.call_at(job.began + deadline, self._run.refuse, job, DeadlineError(deadline, last))
         self.stock.add(errand, now)
 
-    def _may_retry(self) -> bool:
-        if self._budget is None:
-            return True
-        if self._budget <= 0:
-            _log.warning("the retry budget of %d is spent: failures are final now", self._request.retry_budget)
-            return False
-        self._budget -= 1
-        return True
-
     def put_back(self, shard: Shard, error: BaseException | None = None) -> None:
         """Let its bundles go out again.
 
@@ -205,8 +219,7 @@ class Ledger:
         now = self._loop.time()
         if error is not None:
             _log.warning("a shard of %d bundles was lost and is done again: %s", len(shard.errands), words(error))
-        elif self._budget is not None and shard.retries is not None:
-            self._budget += shard.retries
+        self._return(shard, 0 if error is None else shard.retries or 0)
         rate = self._request.rate
         rest = max(REST, 1 / rate if rate else 0.0, *(errand.spacing for errand in shard.errands.values()))
         self.stock.lost(shard.own, now, 0.0 if error is None else rest)
@@ -221,6 +234,7 @@ class Ledger:
             else:
                 errand.due = now
                 self._wait_for(errand, now)
+        self._decide(now)
 
     def _fail(self, errand: Errand, error: AioDownloadError) -> None:
         job = errand.job

@@ -163,6 +163,9 @@ class Shards:
                 "meanwhile: its worker hangs, was lost without a word, or there is none"
             )
         self._tells = self._tells or any(shard.future.running() for shard in self._out)
+        self._stock.wake(now)
+        if self._may_send():
+            return
         wake = self._stock.wake_at() or now + self._ledger.patience
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(min(wake, overdue)):
@@ -204,18 +207,19 @@ class Shards:
 
         :raises ExecutorError: if the executor takes nothing any more.
         """
-        while self._free and self._busy < self._workers and not self._ended:
+        self._stock.wake(self._loop.time())
+        while self._may_send():
             now = self._loop.time()
-            self._stock.wake(now)
-            if not len(self._stock):
-                break
             lanes = self._workers - self._busy
             if not self._expected:  # there are no other hosts that slots must be kept for
                 lanes = min(lanes, len(self._stock))
             errands = self._stock.cut(lanes, now)
-            if not errands:
-                break
-            await self._submit(errands, max(1, self._free // lanes), now)
+            if errands:
+                await self._submit(errands, max(1, self._free // lanes), now)
+
+    def _may_send(self) -> bool:
+        """Whether there is something to send, and somebody to send it to."""
+        return bool(self._free and self._busy < self._workers and not self._ended and len(self._stock))
 
     async def _submit(self, errands: list[Errand], slots: int, now: float) -> None:
         shard = self._ledger.shard(errands, slots, now)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
+import importlib.util
 import os
 import signal
 import socket
@@ -30,17 +32,28 @@ from aiodownload import (
 )
 from aiodownload.testing import FaultServer, ok
 
-distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
-
 Make = Callable[..., AioDownload]
 Start = Callable[[int], list[FaultServer]]
 
-# What Dask and its event loop leave open is theirs.
-pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.filterwarnings("ignore:::distributed")]
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="the extra dask is not installed"),
+    # What Dask and its event loop leave open is theirs.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:::distributed"),
+]
+
+
+@pytest.fixture(scope="module")
+def distributed() -> Iterator[Any]:
+    """Dask; it changes how all exceptions of the process are pickled, which other tests need not know of."""
+    before = dict(copyreg.dispatch_table)
+    yield importlib.import_module("distributed")
+    copyreg.dispatch_table.clear()
+    copyreg.dispatch_table.update(before)
 
 
 @pytest.fixture
-def local() -> Iterator[Any]:
+def local(distributed: Any) -> Iterator[Any]:
     """A client of two worker processes on this machine."""
     with (
         distributed.LocalCluster(
@@ -84,7 +97,7 @@ class Dask:
         self._folder = folder
         environment = {
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(Path(__file__).parent.parent),
             "DASK_DISTRIBUTED__COMM__RETRY__COUNT": "0",
         }
         self._environment = environment
@@ -120,7 +133,7 @@ def dask(tmp_path: Path) -> Iterator[Dask]:
 
 
 @pytest.fixture
-def client(dask: Dask) -> Iterator[Any]:
+def client(dask: Dask, distributed: Any) -> Iterator[Any]:
     with distributed.Client(dask.address, timeout=30) as found:
         found.wait_for_workers(2, timeout=60)
         yield found
@@ -185,9 +198,9 @@ def test_the_scheduler_is_killed(
 
 
 @pytest.mark.slow
-def test_who_kills_dasks_workers(server: FaultServer, home: Path, steady: Make) -> None:
+def test_who_kills_dasks_workers(distributed: Any, server: FaultServer, home: Path, steady: Make) -> None:
     """Dask gives such a task up after some workers, here the first; in the end it fails, with few others."""
-    dask = pytest.importorskip("dask")
+    dask = importlib.import_module("dask")
     server.default = ok(b"x")
     poison = AioDownloadBundle(server.url("/poison"))
     urls = [server.url(f"/{number}") for number in range(20)]

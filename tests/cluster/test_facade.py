@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster_work import Buggy, Refusing, Steady, Told, Untimed, no_session, told
+from cluster_work import Buggy, Refusing, Steady, Told, Untimed, children, no_session, told
 
 import aiodownload
 from aiodownload import (
@@ -71,14 +71,6 @@ def test_processes_of_our_own(server: FaultServer, steady: Make) -> None:
     before = set(children())
     assert [bundle.ok for bundle in aiodownload.swarm(urls, steady(), workers=2)] == [True] * 50
     assert set(children()) <= before
-
-
-def children() -> list[int]:
-    """The processes that this one has started."""
-    found = []
-    for task in Path("/proc/self/task").glob("*/children"):
-        found += [int(pid) for pid in task.read_text().split()]
-    return found
 
 
 def test_as_they_finish(executor: Executor, hosts: Start, steady: Make) -> None:
@@ -360,10 +352,10 @@ def test_a_callable_that_makes_no_session(executor: Executor, server: FaultServe
     assert not server.requests
 
 
-def test_an_error_that_does_not_travel(executor: Executor, server: FaultServer, home: Path, steady: Make) -> None:
+def test_an_error_that_does_not_travel(processes: Executor, server: FaultServer, home: Path, steady: Make) -> None:
     """Its words do; neither the bundle nor the pool is lost by it."""
     url = server.on("/x", ok(b"x"))
-    (bundle,) = aiodownload.swarm([url], steady(download=Refusing(home=home)), executor=executor)
+    (bundle,) = aiodownload.swarm([url], steady(download=Refusing(home=home)), executor=processes)
     assert type(bundle.error) is DownloadError
     assert str(bundle.error) == "OddError: 1"
 

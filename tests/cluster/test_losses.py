@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_work import Poisonous
-from test_facade import children
+from cluster_work import Poisonous, children
 
 import aiodownload
 from aiodownload import AioDownload, AioDownloadBundle, ExecutorError, Status, WorkerError
@@ -164,7 +163,7 @@ def test_ctrl_c(server: FaultServer, tmp_path: Path, count: Any, to_all: bool) -
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     home = tmp_path / "home"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with subprocess.Popen(
         [sys.executable, str(program), server.url("").rstrip("/"), str(home)],
         stdout=subprocess.PIPE,
@@ -193,7 +192,7 @@ def test_a_killed_program_leaves_no_worker(server: FaultServer, tmp_path: Path, 
     server.default = count.script(0.01)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with subprocess.Popen(
         [sys.executable, str(program), server.url("").rstrip("/"), str(tmp_path / "home")],
         env=environment,
