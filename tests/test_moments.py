@@ -832,9 +832,11 @@ async def test_repeats_do_not_hold_up_the_loop(server: FaultServer, quick: Make,
     url = server.on("/x", ok(b"x"))
     async with quick() as download:
         ticker = asyncio.create_task(tick())
+        began = time.perf_counter()
         bundles = await download.swarm([url] * 150_000)
+        whole = time.perf_counter() - began
         ticker.cancel()
     assert len(bundles) == 150_000
     assert all(bundle.ok for bundle in bundles)
     assert len(server.requests) == 1
-    assert longest < 0.5
+    assert longest < whole / 4  # a tenth at most, on a quiet machine
