@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Sized
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -16,9 +15,7 @@ from .worker import unattended
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-    from ..download import AioDownload
-
-__all__ = ["Borrowed", "Engine", "OwnPool", "engine_of", "is_broken", "unpicklable"]
+__all__ = ["Borrowed", "Engine", "OwnPool", "engine_of", "is_broken"]
 
 R = TypeVar("R")
 
@@ -193,28 +190,6 @@ def _workers_of(executor: Any) -> int | None:
             return len(told)
         if callable(getattr(told, "close", None)):  # a coroutine, of a client that is used asynchronously
             told.close()
-    return None
-
-
-def unpicklable(download: AioDownload) -> str | None:
-    """What of ``download`` does not pickle, in words, or None."""
-    for name in ("client", "download_strategy", "request_strategy"):
-        part = getattr(download, name)
-        reason = _reason(part)
-        if reason is None:
-            continue
-        for attribute, value in vars(part).items() if hasattr(part, "__dict__") else ():
-            if (why := _reason(value)) is not None:
-                return f"{name}.{attribute} ({why})"
-        return f"{name} ({reason})"
-    return None
-
-
-def _reason(thing: object) -> str | None:
-    try:
-        pickle.dumps(thing)
-    except Exception as error:
-        return str(error) or type(error).__name__
     return None
 
 

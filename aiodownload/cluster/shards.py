@@ -16,10 +16,11 @@ from ..errors import AioDownloadError, ConfigurationError, ExecutorError
 from ..run import LOOK_AHEAD
 from ..tries import Job
 from . import worker
-from .engine import Engine, is_broken, unpicklable
+from .engine import Engine, is_broken
 from .ledger import Ledger, Shard, ticket_of, words
 from .orders import Greeting, Order, Report
 from .stock import Errand
+from .travel import unpicklable
 
 if TYPE_CHECKING:
     from ..download import AioDownload

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import copy
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -34,6 +33,7 @@ from ..storage.strategy import reads_by_itself
 from ..storage.workspace import Workspace
 from ..tries import Job, OwnTries
 from .orders import Greeting, Left, Order, Outcome, Report, Ticket
+from .travel import travels
 
 if TYPE_CHECKING:
     from ..dispatcher import Startable
@@ -153,7 +153,7 @@ def _tell(report: Report, error: AioDownloadError, tickets: Iterable[Ticket]) ->
     bundle, cause = getattr(error, "bundle", None), error.__cause__
     if cause is not None:
         report.trace = "".join(traceback.format_exception(cause))
-        report.cause = cause if _travels(_bare(cause)) else None
+        report.cause = cause if travels(_bare(cause)) else None
     report.culprit = next((one.number for one in tickets if one.bundle is bundle), None)
     if isinstance(error, StrategyError):
         report.error = StrategyError(None, error.hook, error.detail)
@@ -164,7 +164,7 @@ def _tell(report: Report, error: AioDownloadError, tickets: Iterable[Ticket]) ->
 def _able_to_travel(error: AioDownloadError) -> AioDownloadError:
     """``error`` by itself, or, where it is of a class of the user's that does not pickle, its words."""
     _bare(error)
-    if type(error).__module__ == "aiodownload.errors" or _travels(error):
+    if type(error).__module__ == "aiodownload.errors" or travels(error):
         return error
     return DownloadError(f"{type(error).__name__}: {error}")
 
@@ -173,14 +173,6 @@ def _bare(error: BaseException) -> BaseException:
     """``error`` without what it came from: picklers that take that along fail where it does not pickle."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error
-
-
-def _travels(error: BaseException) -> bool:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (what was made here)
-    except Exception:
-        return False
-    return True
 
 
 class _Shift(Run):
