@@ -13,8 +13,7 @@ from .errors import DownloadError, PathError
 from .exchange import bug
 from .recorder import Recorder, Registered, confirm
 from .seen import Record, Seen, SpillError
-from .storage.digests import agrees
-from .storage.placement import TURNS, find, safe_path, sideways, survey
+from .storage.placement import TURNS, safe_path, sideways, survey
 from .storage.strategy import DownloadStrategy, reads_by_itself
 from .storage.workspace import Workspace
 
@@ -53,6 +52,7 @@ class Candidate:
         "parent",
         "path",
         "registered",
+        "repeat",
         "turn",
         "verdict",
         "wanted",
@@ -67,6 +67,7 @@ class Candidate:
         self.parent = ""
         self.wanted = ""
         self.turn = 0
+        self.repeat = False  # whether its outcome is that of an earlier bundle of the run
         self.verdict = ""
         self.leader: Candidate | None = None
         self.registered: Registered | None = None  # while its row in the journal waits for its outcome
@@ -104,7 +105,7 @@ class Admission:
         :raises HomeError: if the folder for the files cannot be used.
         :raises JournalError: if the journal cannot be written.
         """
-        if not reads_by_itself(self._strategy):
+        if not reads_by_itself(self._strategy) or self._workspace.archive is not None:
             self._fold = (await self._workspace.home()).folded
         waiting = [candidate for candidate in candidates if self._prepare(candidate)]
         if self._recorder is not None:
@@ -148,7 +149,7 @@ class Admission:
             digests = set(bundle.digest)
             proven = file is None or digests <= set(file.digest)
             if decision.settled and file is not None and not proven:
-                proven = await self._workspace.disk.run(agrees, file.path, bundle._digests)
+                proven = await self._workspace.agrees(file.path, bundle._digests)
             if decision.settled and proven:
                 if file is not None:
                     confirm(bundle, file)
@@ -273,6 +274,7 @@ class Admission:
             if record is not None and record[0] == candidate.identity:
                 self._unregister(candidate)
                 candidate.bundle._take_results(record[1])
+                candidate.repeat = True
                 candidate.verdict = Candidate.SETTLED
                 return False
         return None
@@ -286,7 +288,7 @@ class Admission:
 
     async def _find(self, candidates: Sequence[Candidate]) -> None:
         """Settle those whose files are there already."""
-        found = await self._workspace.disk.run(find, [candidate.path for candidate in candidates], self._strategy.home)
+        found = await self._workspace.find([candidate.path for candidate in candidates])
         for candidate, file in zip(candidates, found, strict=True):
             if file is not None:
                 bundle = candidate.bundle
@@ -294,7 +296,7 @@ class Admission:
                 if known is not None and known.publication is not None and known.publication.file.size != file.size:
                     continue  # it is not what was published there
                 if bundle._digests:
-                    if not await self._workspace.disk.run(agrees, file.path, bundle._digests):
+                    if not await self._workspace.agrees(file.path, bundle._digests):
                         continue
                     bundle.verified = Verified.DIGEST
                 bundle._file_path, bundle.size, bundle.status = file.path, file.size, Status.CACHED

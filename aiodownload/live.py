@@ -71,7 +71,7 @@ class Live:
                     "servers have suggested: AioDownload(journal=)"
                 )
             return None
-        return Recorder(settings.journal, self.download)
+        return Recorder(settings.journal, self.download, self.workspace.archive)
 
     async def open(self) -> None:
         """Open the journal and the session.
@@ -134,4 +134,5 @@ class Live:
             bundle.status = Status.DONE
         elif isinstance(verdict, Failed):
             bundle.status = Status.FAILED
+            await self.workspace.failed(bundle)
             await tell_failure(self.download, bundle)

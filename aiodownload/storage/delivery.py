@@ -184,9 +184,11 @@ class Delivery:
                 self._as_sent.verify(transient=not bundle._mismatched)
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
+            bundle.verified = proof
             bundle.size = await sink.commit()
-            bundle._file_path = path
+            bundle._file_path = sink.target
         except BaseException as error:
+            bundle.verified = Verified.NONE
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
             keep = not isinstance(error, DownloadError) or isinstance(error, (BodyError, LowSpeedError))
@@ -194,7 +196,6 @@ class Delivery:
             if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
-        bundle.verified = proof
 
     async def _read(self, sink: PartialFile, decoder: Decoder | None) -> None:
         if decoder is not None:
@@ -246,7 +247,7 @@ class Delivery:
 
     async def _new_sink(self, path: str) -> PartialFile:
         home = self._workspace.opened or await self._workspace.home()
-        sink = self._workspace.sink(path, home)
+        sink = self._workspace.sink(path, home, bundle=self._bundle)
         length = self._framing.length
         if self._validator is not None and length is not None and length > BATCH and not self._bundle.params:
             headers = self._response.headers
@@ -328,8 +329,8 @@ class Delivery:
             self._received()
 
 
-def _note(publishing: Callable[[Publication], None], what: Publication, file: FileState) -> None:
-    publishing(what._replace(file=file))
+def _note(publishing: Callable[[Publication], None], what: Publication, path: str, file: FileState) -> None:
+    publishing(what._replace(path=path, file=file))
 
 
 async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[bytes]:

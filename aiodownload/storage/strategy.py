@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
     from ..bundle import AioDownloadBundle
+    from .archive import Archive
+    from .disk import Disk
 
 __all__ = ["DownloadStrategy"]
 
@@ -146,6 +148,10 @@ class DownloadStrategy:
 
         Here: nothing.  An old whole file stays as it was.
         """
+
+    def _archive(self, disk: Disk) -> Archive | None:
+        """Return what keeps the bodies of one entered AioDownload; None: each has a file of its own."""
+        return None
 
 
 MOST_SEGMENTS = 64  # more would be an attack on most servers, and a record names them all
