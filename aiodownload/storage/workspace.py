@@ -70,6 +70,7 @@ class Workspace:
     async def failed(self, bundle: AioDownloadBundle) -> None:
         """``bundle`` has finally failed, in a run that may keep account of that."""
         if self.archive is not None:
+            await self.home()
             await self.archive.failed(bundle)
 
     async def take_up(self, path: str, url: str) -> PartialFile | None:
