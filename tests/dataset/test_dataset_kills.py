@@ -1,7 +1,7 @@
 """The kill loop: whenever a program is killed, what has a final name is whole, and a rerun completes the rest.
 
-In the default run a few kills of each kind; ``pytest -m slow -s tests/dataset/test_dataset_kills.py`` does many at random, and
-every enumerated point, and prints what it counted.
+In the default run a few kills of each kind; ``pytest -m slow -s tests/dataset/test_dataset_kills.py`` does many at
+random, and every enumerated point, and prints what it counted.
 """
 
 from __future__ import annotations
