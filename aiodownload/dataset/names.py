@@ -35,6 +35,12 @@ _OPEN = re.compile(r"\.([0-9]{5,18})\.shard")
 _MEMBER = re.compile(r"[0-9a-f]{9,32}(?:\.[a-z0-9]{1,16}){1,3}")
 # Of the module's own table only: what the system's adds to it differs from machine to machine.
 _TYPES = mimetypes.MimeTypes(filenames=())
+for _media, _ending in (
+    ("image/webp", ".webp"),
+    ("image/avif", ".avif"),
+    ("audio/flac", ".flac"),
+):  # Python 3.11's lacks
+    _TYPES.add_type(_media, _ending)
 _SIDECAR = ".json"
 _UNKNOWN = ".bin"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args, get_type_hints
 from zlib import crc32
 
 from ..redact import printable, redact
@@ -148,7 +148,7 @@ class Account(NamedTuple):
 
 
 _KINDS = {"span": SpanAt, "row": Recorded, "sealed": Sealed}
-_TYPES: dict[str, Any] = get_type_hints(Row)
+_TYPES = tuple(get_args(kind) or (kind,) for kind in get_type_hints(Row).values())
 _LARGEST = (1 << 63) - 1
 _HEADER = 512  # bytes of the tar before a body
 
@@ -210,15 +210,11 @@ def _line(data: bytes) -> Line | None:
 def _is_sound(line: Line) -> bool:
     if isinstance(line, Recorded):
         row = line.row
-        typed = all(_fits(value, _TYPES[name]) for name, value in zip(Row._fields, row, strict=True))
-        return typed and _is_number(line.end) and row.status in (DONE, FAILED)
+        numbers = (line.end, row.attempts, row.http_status or 0, row.size or 0, row.offset or 0)
+        return all(map(isinstance, row, _TYPES)) and all(map(_is_number, numbers)) and row.status in (DONE, FAILED)
     if isinstance(line, SpanAt):
         return _is_number(line.mark) and _is_number(line.at) and isinstance(line.boot, str)
     return _is_number(line.end)
-
-
-def _fits(value: object, kind: Any) -> bool:
-    return isinstance(value, kind) and (not isinstance(value, int) or _is_number(value))
 
 
 def _is_number(value: object) -> bool:

@@ -1,6 +1,7 @@
 """The tar format (POSIX.1-1988 ustar) as far as a shard needs it: plain files whose names are short; pure.
 
-The same bodies in the same order give the same bytes: nobody's user, group and mode, and no time but one that is given.
+The same bodies in the same order give the same bytes: nobody's user and group, one mode, and no time but one that is
+given.
 """
 
 from __future__ import annotations
@@ -11,8 +12,20 @@ __all__ = ["BLOCK", "ending", "header", "padding"]
 
 BLOCK = tarfile.BLOCKSIZE
 _MODE = 0o644
-_LARGEST = 8**11 - 1  # bytes of a member that eleven octal digits can say; beyond, GNU's form can
-_LATEST = 8**11 - 1
+_LARGEST = 8**11 - 1  # what eleven octal digits can say: bytes of a member, seconds
+
+
+def _info(name: str, size: int, modified: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, modified, _MODE
+    return info
+
+
+# A header is made of an empty one: tarfile takes longer for one than the disk for a small member.
+_EMPTY = _info("", 0, 0).tobuf(tarfile.USTAR_FORMAT)
+_NAME, _SIZE, _SUM = 100, 124, 148  # where the name ends; where size and time begin, and the checksum after them
+_BEFORE, _AFTER = _EMPTY[_NAME:_SIZE], _EMPTY[_SUM + 8 :]
+_REST = sum(_BEFORE) + sum(_AFTER) + 8 * ord(" ")  # the checksum counts itself as blanks
 
 
 def header(name: str, size: int, modified: float) -> bytes:
@@ -22,9 +35,12 @@ def header(name: str, size: int, modified: float) -> bytes:
     :param size: bytes of the member.
     :param modified: POSIX seconds.
     """
-    info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.mode = size, min(max(int(modified), 0), _LATEST), _MODE
-    return info.tobuf(tarfile.USTAR_FORMAT if size <= _LARGEST else tarfile.GNU_FORMAT, "ascii")
+    seconds = min(max(int(modified), 0), _LARGEST)
+    if size > _LARGEST:
+        return _info(name, size, seconds).tobuf(tarfile.GNU_FORMAT, "ascii")
+    called, numbers = name.encode("ascii"), b"%011o\0%011o\0" % (size, seconds)
+    checksum = b"%06o\0 " % (_REST + sum(called) + sum(numbers))
+    return b"".join((called.ljust(_NAME, b"\0"), _BEFORE, numbers, checksum, _AFTER))
 
 
 def padding(size: int) -> bytes:

@@ -132,6 +132,8 @@ class World:
         """The URLs whose members are there, published or in an open shard."""
         held = self.check()
         for folder in self.home.glob(".[0-9]*.shard"):
+            if not (folder / "rows").exists():  # it is being tidied away
+                continue
             with (folder / "rows").open("rb") as file:
                 held |= {one.row.url for one in parse(file).rows if one.row.status == "done"}
         return held
