@@ -86,6 +86,7 @@ NAMES = [
     "StatusError",
     "StrategyError",
     "TLSError",
+    "TarShards",
     "TooLargeError",
     "TraceObserver",
     "TransportError",
@@ -123,6 +124,8 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
     late = {
         "sqlite3",
         "aiodownload.journal",
+        "aiodownload.dataset",
+        "pyarrow",
         "aiodownload.cli",
         "aiodownload.demo",
         "aiodownload.testing",

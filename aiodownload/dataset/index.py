@@ -109,10 +109,8 @@ class Index:
         with contextlib.suppress(OSError), _inside(home, number, ROWS) as handle:
             size = os.fstat(handle).st_size
             if size != known:
-                account = read_account(handle)
-                places = [span.at for span in account.spans[1:]] + [account.end]
-                for span, end in zip(account.spans, places, strict=False):
-                    self._spans[span.mark] = Span(span.mark, number, span.at, end)
+                for mark, first, end in read_account(handle).spans:
+                    self._spans[mark] = Span(mark, number, first, end)
             return size
         return known
 

@@ -37,6 +37,7 @@ class Lease:
     def __init__(self, home: Folder, number: int) -> None:
         self.home = home
         self.number = number
+        self.elsewhere = False  # whether its owner is one of whom nothing can be known from here
         self._folder: Folder | None = None
         self._owner = my_tag() + _OWNER
 
@@ -84,7 +85,7 @@ class Lease:
         try:
             names = [entry.name for entry in folder.entries()]
             owners = [name for name in names if name.endswith(_OWNER)]
-            if owners and len(owners) == 1 and _is_free(owners[0], adopt):
+            if len(owners) == 1 and self._is_free(owners[0], adopt):
                 with contextlib.suppress(FileNotFoundError):
                     folder.rename(owners[0], self._owner)
                     self._folder = folder
@@ -97,6 +98,15 @@ class Lease:
         if self._folder is not None and ROWS not in names:
             self.remove()
         return self._folder is not None
+
+    def _is_free(self, mark: str, adopt: bool) -> bool:
+        if mark == _NOBODY:
+            return True
+        owner = Owner.from_tag(mark.removesuffix(_OWNER))
+        if owner is None or gone(owner):
+            return owner is not None
+        self.elsewhere = owner[:3] != me()[:3]  # these are where its id means something
+        return adopt and self.elsewhere
 
     def release(self) -> None:
         """Leave it to whoever comes next, this process included."""
@@ -126,15 +136,6 @@ def sweep(home: Folder, name: str) -> None:
     owner = Owner.from_tag(found[1]) if found is not None else None
     if owner is not None and gone(owner):
         _empty(home, name)
-
-
-def _is_free(mark: str, adopt: bool) -> bool:
-    if mark == _NOBODY:
-        return True
-    owner = Owner.from_tag(mark.removesuffix(_OWNER))
-    if owner is None:
-        return False
-    return gone(owner) or (adopt and owner[:3] != me()[:3])  # the first three are where its id means something
 
 
 def _empty(home: Folder, name: str) -> None:

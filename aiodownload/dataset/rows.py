@@ -118,9 +118,15 @@ class Account(NamedTuple):
     sizes: tuple[int, ...]
 
     @property
-    def spans(self) -> list[SpanAt]:
-        """What was added by whom, in order."""
-        return [line for line in self.lines if isinstance(line, SpanAt)]
+    def spans(self) -> list[tuple[int, int, int]]:
+        """What was added under which mark: mark, place of the first byte, place after the last."""
+        begun = [line for line in self.lines if isinstance(line, SpanAt)]
+        ends = [line.at for line in begun[1:]] + [self.end]
+        return [(line.mark, line.at, end) for line, end in zip(begun, ends, strict=False)]
+
+    def is_of(self, boot: str) -> bool:
+        """Whether all of it was written in ``boot``."""
+        return all(line.boot == boot for line in self.lines if isinstance(line, SpanAt))
 
     @property
     def rows(self) -> list[Recorded]:

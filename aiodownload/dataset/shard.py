@@ -109,9 +109,8 @@ class Shard:
                 os.ftruncate(self._tar, account.end)
         os.ftruncate(rows, account.size)
         self._accounted, self.end, self.sealed = account.size, account.end, account.sealed
-        places = [span.at for span in account.spans[1:]] + [account.end]
-        for span, end in zip(account.spans, places, strict=False):
-            self._add_span(Span(span.mark, self.number, span.at, end))
+        for mark, first, end in account.spans:
+            self._add_span(Span(mark, self.number, first, end))
         for one in account.rows:
             self._count(one.row)
 
@@ -322,7 +321,7 @@ def read_account(handle: int | None) -> Account:
 def _believed(account: Account, tar: int) -> Account:
     """What the tar really has: after a power cut that may be less, unless all was brought to the disk."""
     boot = me().boot
-    same = known(boot) and all(span.boot == boot for span in account.spans)
+    same = known(boot) and account.is_of(boot)
     size = os.fstat(tar).st_size
     for count, line in enumerate(account.lines):
         if not isinstance(line, Recorded):

@@ -84,8 +84,13 @@ class Shards:
             if lease.take_over(self._settings.adopt):
                 shard = self._shard_in(lease)
                 (self._full if shard.sealed or self._fills(shard) else self._spare).append(shard)
-            elif home.has(open_name(number)):
-                _log.info("%s in %s belongs to a process that may be alive", open_name(number), home.path)
+            elif lease.elsewhere:
+                _log.warning(
+                    "%s in %s is left alone: its process was on another machine or in another container; if none of "
+                    "those lives any more, adopt=True goes on with it",
+                    open_name(number),
+                    home.path,
+                )
         except OSError as error:
             lease.release()
             _log.warning("%s in %s is left alone: %s", open_name(number), home.path, error)
