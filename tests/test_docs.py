@@ -72,7 +72,8 @@ def example_org(server: FaultServer) -> FaultServer:
 
 @pytest.mark.skipif(os.sep != "/", reason="the documents show POSIX paths")
 @pytest.mark.parametrize(
-    "name", ["README.rst", "docs/tutorial.rst", "docs/guide.rst", "docs/testing.rst", "docs/paths.rst"]
+    "name",
+    ["README.rst", "docs/tutorial.rst", "docs/guide.rst", "docs/testing.rst", "docs/paths.rst", "docs/dataset.rst"],
 )
 def test_sessions(
     name: str,
@@ -81,6 +82,8 @@ def test_sessions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every ``>>>`` in the document prints what stands below it, up to the server's address and the folder."""
+    if name == "docs/dataset.rst":
+        pytest.importorskip("pyarrow", reason="the extra dataset is not installed")
     monkeypatch.chdir(tmp_path)
     text = (ROOT / name).read_text(encoding="utf-8")
     text = text.replace("https://example.org", example_org.url(""))

@@ -51,9 +51,10 @@ class Lease:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._folder
 
-    def begin(self) -> bool:
+    def begin(self, durable: bool = False) -> bool:
         """Make the folder, with an empty tar and account; False if the number is taken.
 
+        :param durable: bring all these names to the disk itself (bool).
         :raises OSError: if the disk refuses.
         """
         draft = f".{self.number:05d}.{my_tag()}-{os.urandom(4).hex()}.new"
@@ -62,6 +63,8 @@ class Lease:
             with self._inner(draft) as folder:
                 for name in (TAR, ROWS, self._owner):
                     os.close(folder.open_file(name, _NEW))
+                if durable:
+                    folder.sync()
             self.home.rename(draft, open_name(self.number))
         except OSError as error:
             _empty(self.home, draft)
@@ -73,6 +76,8 @@ class Lease:
         if any(self.home.has(shard_name(self.number, ending)) for ending in (".tar", ".parquet")):
             self.remove()
             return False
+        if durable:
+            self.home.sync()
         return True
 
     def take_over(self, adopt: bool = False) -> bool:

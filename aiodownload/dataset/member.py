@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import DiskError
@@ -56,8 +57,7 @@ class Member(PartialFile):
         at, chunks = self._rest()
         row = row_of(self._bundle, self._identity)
         self._joining = True
-        await self._disk.run(self._join, row, at, chunks)
-        self._shards.publish_full()
+        await self._shards.add(partial(self._join, row, at, chunks))
         return self._size
 
     async def abandon(self, *, keep: bool = False) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -93,8 +94,10 @@ class Shard:
         self._rows: int | None = None
         try:
             self._rows = rows = lease.folder.open_file(ROWS, os.O_RDWR)
+            _check_links(rows, 1)
             with contextlib.suppress(FileNotFoundError):  # it was published
                 self._tar = lease.folder.open_file(TAR, os.O_RDWR)
+                _check_links(self._tar, 2 if lease.home.has(shard_name(self.number, ".tar")) else 1)
             self._recover(rows)
         except BaseException:
             self._close()
@@ -307,6 +310,13 @@ class Shard:
         if home.has(shown) and (not folder.has(name) or _is_same(folder.state(name), home.state(shown))):
             return
         folder.give(name, home, shown)
+
+
+def _check_links(handle: int, most: int) -> None:
+    """:raises OSError: if what was opened is another file as well, which would be written to then."""
+    state = os.fstat(handle)
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > most:
+        raise OSError(errno.EMLINK, "it is no file of its own")
 
 
 def read_account(handle: int | None) -> Account:

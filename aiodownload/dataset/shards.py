@@ -49,6 +49,7 @@ class Shards:
     def __init__(self, settings: TarShards, disk: Disk) -> None:
         self._settings = settings
         self._disk = disk
+        self._adding = Disk(1)  # a thread of its own: members are added one after the other, as they come
         self._index = Index(settings.home)
         self._lock = threading.Lock()  # of all that appends; never held by whoever a journal calls
         self._home: Folder | None = None
@@ -114,13 +115,19 @@ class Shards:
     async def failed(self, bundle: AioDownloadBundle) -> None:
         """Tell of ``bundle`` in the metadata of the shard that is open."""
         try:
-            await self._disk.run(self._tell, bundle)
+            await self._adding.run(self._tell, bundle)
         except PartError as error:
             _log.warning("the failure of %r cannot be told in %s: %s", bundle, self._settings.home, _words(error))
         self.publish_full()
 
+    async def add(self, join: Callable[[], None]) -> None:
+        """Have ``join`` called, which brings a body into a shard, when it is its turn."""
+        await self._adding.run(join)
+        self.publish_full()
+
     async def close(self) -> None:
         """Publish what is open."""
+        await self._adding.close()
         if self._home is not None:
             await asyncio.wrap_future(self._disk.later(self._finish))
         for publishing in self._publishing:
@@ -189,7 +196,7 @@ class Shards:
         names = [entry.name for entry in self._home.entries()]
         taken = [number for name in names for number in (number_of(name), open_number(name)) if number is not None]
         lease = Lease(self._home, max(taken, default=-1) + 1)
-        while not lease.begin():
+        while not lease.begin(self._settings.durable):
             lease = Lease(self._home, lease.number + 1)
         return self._shard_in(lease)
 

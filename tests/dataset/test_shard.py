@@ -72,6 +72,34 @@ def reopened(folder: Folder, number: int = 0, owner: Owner | None = DEAD, adopt:
     return Shard(lease, 0o644, False) if lease.take_over(adopt) else None
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_durable_from_the_first_name_on(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and bytes are brought to the disk before a member counts, and all that is published before it is shown."""
+    synced: list[str] = []
+    fsync, give = os.fsync, Folder.give
+
+    def noted(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        fsync(handle)
+
+    def shown(self: Folder, name: str, other: Folder, new: str) -> None:
+        synced.append(f"{new} appears")
+        give(self, name, other, new)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Folder, "give", shown)
+    lease = Lease(folder, 0)
+    assert lease.begin(durable=True)
+    draft, home = synced
+    assert draft.endswith(".new")
+    assert home == tmp_path.name
+    shard = Shard(lease, 0o644, True)
+    add(shard, 1)
+    assert synced[2:] == ["rows", "tar", "rows"]
+    shard.publish()
+    assert synced[5:] == ["rows", "tar", "parquet", "00000.parquet appears", "00000.tar appears", tmp_path.name]
+
+
 def test_a_number_is_taken_once(folder: Folder, begin: Begin, tmp_path: Path) -> None:
     """By whoever is first; a draft that did not get it is not left."""
     begin(3)
@@ -164,6 +192,25 @@ def test_bytes_that_do_not_count_are_cut_off(folder: Folder, begin: Begin, tmp_p
     add(again, 4)
     again.publish()
     assert [one.body for one in read(tmp_path)] == [body(number) for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("name", ["tar", "rows"])
+@pytest.mark.parametrize("kind", ["symbolic link", "second name", "folder"])
+def test_a_file_of_somebody_else(name: str, kind: str, folder: Folder, begin: Begin, tmp_path: Path) -> None:
+    """S5: it is neither cut off nor written to."""
+    add(begin(), 1)
+    theirs, ours = tmp_path / "theirs", tmp_path / ".00000.shard" / name
+    theirs.write_bytes(b"precious")
+    ours.unlink()
+    if kind == "symbolic link":
+        ours.symlink_to(theirs)
+    elif kind == "second name":
+        ours.hardlink_to(theirs)
+    else:
+        ours.mkdir()
+    with pytest.raises(OSError, match=r"link|no file of its own|directory"):
+        reopened(folder)
+    assert theirs.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("boot", ["another", "the same"])
