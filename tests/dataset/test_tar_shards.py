@@ -715,3 +715,33 @@ def test_modes(server: FaultServer, home: Path, shards: Make) -> None:
     finally:
         os.umask(old)
     assert {oct(path.stat().st_mode & 0o777) for path in home.iterdir()} == {"0o640"}
+
+
+ENDS = """
+import os, signal, sys, aiodownload
+home, how, url = sys.argv[1:]
+download = aiodownload.AioDownload(
+    None, aiodownload.TarShards(home, shard_size=10), aiodownload.RequestStrategy(concurrent=2, timeout=20)
+)
+results = aiodownload.each((f"{url}/{number}" for number in range(100_000)), download=download)
+for number, bundle in enumerate(results):
+    if number == 25:
+        if how == "raises":
+            raise RuntimeError("mine")
+        if how == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+        if how == "exits":
+            sys.exit(3)  # with the iterator still there
+"""
+
+
+@pytest.mark.parametrize(("how", "codes"), [("raises", {1}), ("interrupted", {1, -2}), ("exits", {3})])
+def test_a_program_that_ends(how: str, codes: set[int], server: FaultServer, home: Path) -> None:
+    """By an exception, by Ctrl-C, or just so: what was settled is published, and nothing else is left."""
+    server.default = each_path(numbered)
+    program = [sys.executable, "-W", "error", "-c", ENDS, str(home), how, server.url("")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert done.returncode in codes
+    assert "aiodownload" not in done.stderr.replace("aiodownload.each", "")
+    assert len(read(home)) >= 25
+    assert hidden(home) == []
