@@ -45,6 +45,13 @@ def main() -> None:
                 sys.exit(f"the error does not say how to install it: {error}")
         else:
             sys.exit("robots.txt cannot be read without the extra, and nobody says so")
+        try:
+            aiodownload.TarShards(home)
+        except aiodownload.MissingExtraError as error:
+            if "pip install 'aiodownload[dataset]'" not in str(error):
+                sys.exit(f"the error does not say how to install it: {error}")
+        else:
+            sys.exit("shards cannot be written without the extra, and nobody says so")
     check_request_strategy(aiodownload.Lenient)  # needs no test framework either
     server.shutdown()
     server.server_close()
