@@ -14,9 +14,10 @@ from ..storage.folder import Folder
 from ..storage.placement import Found
 from . import table
 from .lease import ROWS, TAR
+from .ledger import read_account
 from .names import Place, identity, member_path, number_of, open_name, open_number, place_of, shard_name
 from .rows import DONE
-from .shard import Span, read_account
+from .shard import Span
 
 __all__ = ["Index"]
 
@@ -121,7 +122,9 @@ class Index:
         """
         with self._lock:
             if self._members is None:
-                self._members = dict(self._read_members())
+                self._members = {}  # what is added meanwhile goes there at once
+                for request, member in self._read_members():
+                    self._members.setdefault(request, member)
             found = [self._members.get(bytes.fromhex(identity(path, self._home))) for path in paths]
         return [one and Found(member_path(self._home, Place(one[0], one[1])), one[2]) for one in found]
 

@@ -24,7 +24,6 @@ _OWNER = ".owner"
 _NOBODY = "nobody" + _OWNER
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR
 _DRAFT = re.compile(rf"\.[0-9]{{5,18}}\.({TAG.pattern})-[0-9a-f]{{8}}\.new")
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 
 
 class Lease:
@@ -66,9 +65,9 @@ class Lease:
                 if durable:
                     folder.sync()
             self.home.rename(draft, open_name(self.number))
-        except OSError as error:
+        except OSError:
             _empty(self.home, draft)
-            if error.errno in _TAKEN:
+            if self.home.has(open_name(self.number)):
                 return False
             raise
         self._folder = self._inner(open_name(self.number))

@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -20,15 +18,15 @@ from ..storage.owner import known, me
 from ..storage.part import Part, PartError, write_at
 from . import table
 from .lease import ROWS, TABLE, TAR, Lease
+from .ledger import Ledger, check_links
 from .names import shard_name
-from .rows import DONE, Account, Line, Recorded, Row, Sealed, SpanAt, dump, parse, sidecar, winners
+from .rows import DONE, Account, Recorded, Row, Sealed, SpanAt, sidecar, winners
 from .tar import BLOCK, ending, header, padding
 
-__all__ = ["Sample", "Shard", "Span", "read_account"]
+__all__ = ["Sample", "Shard", "Span"]
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR
 _PORTION = 1 << 20
-_LONGEST = 1 << 26  # bytes in a line of the account: of what a bundle carries, all of it is in one
 
 
 @dataclass(slots=True)
@@ -89,29 +87,27 @@ class Shard:
         self._added = added
         self._spans: list[Span] = []
         self._open_span: Span | None = None  # None: the next member begins one
-        self._accounted = 0  # bytes of the account
         self._tar: int | None = None
-        self._rows: int | None = None
+        self._ledger = Ledger(lease.folder.open_file(ROWS, os.O_RDWR), durable)
         try:
-            self._rows = rows = lease.folder.open_file(ROWS, os.O_RDWR)
-            _check_links(rows, 1)
             with contextlib.suppress(FileNotFoundError):  # it was published
                 self._tar = lease.folder.open_file(TAR, os.O_RDWR)
-                _check_links(self._tar, 2 if lease.home.has(shard_name(self.number, ".tar")) else 1)
-            self._recover(rows)
+            self._recover()
         except BaseException:
             self._close()
             raise
 
-    def _recover(self, rows: int) -> None:
+    def _recover(self) -> None:
         """Take in what is accounted for, and cut off the rest."""
-        account = read_account(rows)
-        if self._tar is not None and not self._lease.home.has(shard_name(self.number, ".tar")):
-            account = _believed(account, self._tar)
+        account, published = self._ledger.read(), self._lease.home.has(shard_name(self.number, ".tar"))
+        if self._tar is not None:
+            check_links(self._tar, 2 if published else 1)
+            if not published:
+                account = _believed(account, self._tar)
             if not account.sealed:
                 os.ftruncate(self._tar, account.end)
-        os.ftruncate(rows, account.size)
-        self._accounted, self.end, self.sealed = account.size, account.end, account.sealed
+        self._ledger.go_on_after(account)
+        self.end, self.sealed = account.end, account.sealed
         for mark, first, end in account.spans:
             self._add_span(Span(mark, self.number, first, end))
         for one in account.rows:
@@ -133,11 +129,11 @@ class Shard:
         self._lease.remove()
 
     def _close(self) -> None:
-        for handle in (self._tar, self._rows):
-            if handle is not None:
-                with contextlib.suppress(OSError):
-                    os.close(handle)
-        self._tar = self._rows = None
+        self._ledger.close()
+        if self._tar is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._tar)
+            self._tar = None
 
     # Adding to it.
 
@@ -155,7 +151,7 @@ class Shard:
             self._open_span = None  # what is noted and does not come to count must not be taken for another
             if note is not None:
                 note(row.member or "", FileState(sample.size, self.end + BLOCK, span.mark))
-            self._record(Recorded(end, row))
+            self._ledger.write(Recorded(end, row))
         except BaseException as error:
             self._cut_back()
             if isinstance(error, OSError):
@@ -174,7 +170,7 @@ class Shard:
         try:
             if not self._spans:
                 self._begin_span()
-            self._record(Recorded(self.end, row))
+            self._ledger.write(Recorded(self.end, row))
         except OSError as error:
             raise PartError("write", error.errno) from error
         self._count(row)
@@ -210,24 +206,9 @@ class Shard:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return place + sum(write_at(self._tar, chunks, place))
 
-    def _record(self, line: Line) -> None:
-        """Add a line to the account, whole or not at all."""
-        if self._rows is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        data = dump(line)
-        try:
-            sum(write_at(self._rows, [data], self._accounted))
-            if self._durable:
-                os.fsync(self._rows)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._rows, self._accounted)
-            raise
-        self._accounted += len(data)
-
     def _begin_span(self) -> Span:
         span = Span(int.from_bytes(os.urandom(8)) >> 2, self.number, self.end, self.end)
-        self._record(SpanAt(span.mark, span.first, me().boot))
+        self._ledger.write(SpanAt(span.mark, span.first, me().boot))
         self._add_span(span)
         self._open_span = span
         return span
@@ -260,7 +241,7 @@ class Shard:
         action = "write"
         try:
             if not self.sealed:
-                self._record(Sealed(self.end))
+                self._ledger.write(Sealed(self.end))
                 self.sealed = True
             size = self.end + len(ending(self.end))
             self._finish_tar()
@@ -292,7 +273,7 @@ class Shard:
                     return
         with contextlib.suppress(FileNotFoundError):
             folder.unlink(TABLE)
-        rows = winners(read_account(self._rows).rows)
+        rows = winners(self._ledger.read().rows)
         with os.fdopen(folder.open_file(TABLE, _NEW), "wb") as written:
             table.write(written, rows, about)
             written.flush()
@@ -310,22 +291,6 @@ class Shard:
         if home.has(shown) and (not folder.has(name) or _is_same(folder.state(name), home.state(shown))):
             return
         folder.give(name, home, shown)
-
-
-def _check_links(handle: int, most: int) -> None:
-    """:raises OSError: if what was opened is another file as well, which would be written to then."""
-    state = os.fstat(handle)
-    if not stat.S_ISREG(state.st_mode) or state.st_nlink > most:
-        raise OSError(errno.EMLINK, "it is no file of its own")
-
-
-def read_account(handle: int | None) -> Account:
-    """Read the account of an open shard.  Blocks."""
-    if handle is None:
-        return parse(())
-    os.lseek(handle, 0, os.SEEK_SET)
-    with os.fdopen(handle, "rb", closefd=False) as file:
-        return parse(iter(partial(file.readline, _LONGEST), b""))
 
 
 def _believed(account: Account, tar: int) -> Account:

@@ -8,7 +8,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ __all__ = ["Shards"]
 _log = logging.getLogger("aiodownload.dataset")
 
 ROWS_PER_MEMBER = 10  # so many times shard_size URLs without a body also fill a shard
-_OVERHEAD = 4 << 10  # bytes of headers, metadata and padding that a member takes along, roughly
+_OVERHEAD = 4 << 10  # bytes of headers, metadata and padding that a member takes along, and of the end, roughly
 
 
 class Shards:
@@ -57,8 +56,7 @@ class Shards:
         self._shard: Shard | None = None
         self._spare: deque[Shard] = deque()  # which dead processes have left
         self._full: deque[Shard] = deque()
-        self._failed: list[tuple[Shard, PartError]] = []
-        self._publishing: list[Future[None]] = []
+        self._failed: list[tuple[Shard, Exception]] = []
 
     # The archive, see there.
 
@@ -92,6 +90,8 @@ class Shards:
                     open_name(number),
                     home.path,
                 )
+        except FileNotFoundError:  # somebody has just published it
+            lease.release()
         except OSError as error:
             lease.release()
             _log.warning("%s in %s is left alone: %s", open_name(number), home.path, error)
@@ -130,13 +130,11 @@ class Shards:
         await self._adding.close()
         if self._home is not None:
             await asyncio.wrap_future(self._disk.later(self._finish))
-        for publishing in self._publishing:
-            publishing.result()
 
     def publish_full(self) -> None:
         """Have the shards that are full published, beside all other work."""
         while self._full:
-            self._publishing.append(self._disk.later(partial(self._publish, self._full.popleft())))
+            self._disk.later(partial(self._publish, self._full.popleft()))
 
     # From here on: in a thread.
 
@@ -174,7 +172,8 @@ class Shards:
     def _fitting(self, sample: Sample) -> Shard:
         """The shard for ``sample``: another one if it would be too large, or has that request already."""
         shard, most = self._current(), self._settings.max_shard_bytes
-        large = most is not None and shard.members > 0 and shard.end + sample.size + _OVERHEAD > most
+        more = sample.size + len(sample.row.info or "") + _OVERHEAD
+        large = most is not None and shard.members > 0 and shard.end + more > most
         if large or sample.row.identity in shard.done:
             self._full.append(shard)
             self._shard = None
@@ -221,7 +220,7 @@ class Shards:
     def _publish(self, shard: Shard) -> None:
         try:
             shard.publish()
-        except PartError as error:
+        except Exception as error:  # the disk, or pyarrow; it is tried again, and loud then
             _log.warning("shard %05d in %s is not published yet: %s", shard.number, self._settings.home, _words(error))
             self._failed.append((shard, error))
 
@@ -253,8 +252,10 @@ class Shards:
                 self._settings.home,
                 f"shard {shard.number:05d} cannot be published: {_words(error)}; "
                 f"its members are kept in {open_name(shard.number)}, and the next run will try again",
-            )
+            ) from error
 
 
-def _words(error: PartError) -> str:
-    return f"cannot {error.action} it: {os.strerror(error.errno) if error.errno is not None else 'the size is wrong'}"
+def _words(error: Exception) -> str:
+    if isinstance(error, PartError) and error.errno is not None:
+        return f"cannot {error.action} it: {os.strerror(error.errno)}"
+    return str(error.__cause__ or error)

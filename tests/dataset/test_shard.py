@@ -17,6 +17,7 @@ from shelf import read, tables
 from aiodownload import AioDownloadBundle, StatusError
 from aiodownload.dataset.index import Index
 from aiodownload.dataset.lease import Lease, sweep
+from aiodownload.dataset.ledger import Ledger
 from aiodownload.dataset.names import Place, member_path
 from aiodownload.dataset.rows import Row, row_of
 from aiodownload.dataset.shard import Sample, Shard
@@ -328,7 +329,7 @@ def test_a_note_that_does_not_come_to_count(begin: Begin, tmp_path: Path, monkey
 
     add(shard, 1, note)
     with monkeypatch.context() as patch:
-        patch.setattr(Shard, "_record", full)
+        patch.setattr(Ledger, "write", full)
         with pytest.raises(PartError):
             add(shard, 2, note)
     add(shard, 3, note)
