@@ -50,6 +50,11 @@ class Lease:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._folder
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether nobody has taken the place of this process: somebody may, who is told that none of us lives."""
+        return self._folder is not None and self._folder.has(self._owner)
+
     def begin(self, durable: bool = False) -> bool:
         """Make the folder, with an empty tar and account; False if the number is taken.
 

@@ -118,6 +118,11 @@ class Shard:
         """Whether nothing is told in it."""
         return not self.rows
 
+    @property
+    def is_mine(self) -> bool:
+        """See :attr:`Lease.is_mine`."""
+        return self._lease.is_mine
+
     def release(self) -> None:
         """Leave it to whoever comes next."""
         self._close()

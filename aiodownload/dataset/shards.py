@@ -181,6 +181,9 @@ class Shards:
         return shard
 
     def _current(self) -> Shard:
+        if self._shard is not None and not self._shard.is_mine:
+            self._lose(self._shard)
+            self._shard = None
         if self._shard is None:
             try:
                 self._shard = self._spare.popleft() if self._spare else self._begin()
@@ -217,7 +220,18 @@ class Shards:
     def _path(self, shard: Shard, member: str) -> str:
         return member_path(self._settings.home, Place(shard.number, member))
 
+    def _lose(self, shard: Shard) -> None:
+        _log.warning(
+            "shard %05d in %s is another process's now, with all that counts in it: that was told adopt=True",
+            shard.number,
+            self._settings.home,
+        )
+        shard.release()
+
     def _publish(self, shard: Shard) -> None:
+        if not shard.is_mine:
+            self._lose(shard)
+            return
         try:
             shard.publish()
         except Exception as error:  # the disk, or pyarrow; it is tried again, and loud then

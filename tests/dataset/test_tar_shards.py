@@ -42,6 +42,7 @@ from aiodownload import (
     TarShards,
     Verified,
 )
+from aiodownload.storage.owner import Owner
 from aiodownload.testing import (
     FaultServer,
     Request,
@@ -745,3 +746,61 @@ def test_a_program_that_ends(how: str, codes: set[int], server: FaultServer, hom
     assert "aiodownload" not in done.stderr.replace("aiodownload.each", "")
     assert len(read(home)) >= 25
     assert hidden(home) == []
+
+
+def test_many_at_once(server: FaultServer, home: Path, shards: Make) -> None:
+    """Sixteen at a time, and a shard published every twenty: each is there, once, and where its bundle says."""
+    server.default = each_path(numbered)
+    urls = [server.url(f"/{number}.jpg") for number in range(500)]
+    bundles = aiodownload.swarm(urls, shards(Quick(concurrent=16), shard_size=20))
+    found = {one.row["url"]: one for one in read(home)}
+    assert len(found) == 500
+    assert [one.file_path for one in bundles] == [
+        str(home / f"{found[url].shard:05d}.tar" / found[url].member) for url in urls
+    ]
+    assert len(list(home.iterdir())) == 50
+    assert hidden(home) == []
+
+
+async def test_an_open_shard_of_another_machine(
+    server: FaultServer, home: Path, shards: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left alone with a warning that says what to do, and gone on with if that is said."""
+    server.default = each_path(numbered)
+    urls = [server.url(f"/{number}.jpg") for number in range(3)]
+    async with shards() as download:
+        await download.one(urls[0])
+        (mark,) = home.glob(".00000.shard/*.owner")
+        mark = mark.rename(mark.with_name(f"{Owner('00000000', '0' * 12, '0000', 7, 0).tag}.owner"))
+        async with shards(skip_cached=True) as other:
+            assert (await other.one(urls[0])).status is Status.CACHED  # it is there, as far as anybody can know
+            assert (await other.one(urls[1])).status is Status.DONE
+        assert ".00000.shard in" in caplog.text
+        assert "adopt=True goes on with it" in caplog.text
+        async with shards(skip_cached=True, adopt=True) as other:
+            assert (await other.one(urls[2])).status is Status.DONE
+        assert [(one.shard, one.row["url"]) for one in read(home)] == [(0, urls[0]), (0, urls[2]), (1, urls[1])]
+        assert hidden(home) == []
+        # That machine was alive after all: it goes on with a shard of its own.
+        caplog.clear()
+        assert (await download.one(server.url("/3.jpg"))).status is Status.DONE
+        assert "shard 00000 in" in caplog.text
+    assert [one.shard for one in read(home)] == [0, 0, 1, 2]
+
+
+LARGE = """
+import resource, sys, aiodownload, pyarrow.json, pyarrow.parquet
+def held():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "darwin" else 1024)
+before = held()
+assert aiodownload.one(sys.argv[1], aiodownload.AioDownload(None, aiodownload.TarShards(sys.argv[2]))).ok
+print(held() - before)
+"""
+
+
+def test_a_large_body_is_not_collected(server: FaultServer, home: Path) -> None:
+    """Of 128 MiB never more than 48 are in memory at once, with all that a run needs besides."""
+    server.default = ok(bytes(128 * MIB))
+    program = [sys.executable, "-c", LARGE, server.url("/large"), str(home)]
+    assert int(subprocess.check_output(program, text=True)) <= 48
+    assert (home / "00000.tar").stat().st_size > 128 * MIB
