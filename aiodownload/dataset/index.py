@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from .shard import Span
 __all__ = ["Index"]
 
 _PORTION = 1 << 20
+_SETTLED = 2_000_000_000  # nanoseconds
 
 
 class Index:
@@ -81,7 +83,8 @@ class Index:
         with self._lock, contextlib.suppress(OSError), Folder.open(self._home) as home:
             changed = os.stat(self._home).st_mtime_ns
             if changed != self._looked:
-                self._looked = changed
+                # A folder that has just changed may do so again without a later time.
+                self._looked = changed if time.time_ns() - changed > _SETTLED else None
                 names = [entry.name for entry in home.entries()]
                 numbers = {name: number for name in names if (number := number_of(name)) is not None}
                 both = [number for name, number in numbers.items() if name.endswith(".tar")]
@@ -98,12 +101,13 @@ class Index:
 
     def _take_in(self, home: Folder, number: int) -> None:
         """A shard is published: whole, if its tar has the bytes that its table tells of."""
-        with _reading(home, shard_name(number, ".parquet")) as file:
-            found = table.about(file)
         self._published.add(number)
-        if found is not None and home.state(shard_name(number, ".tar")).st_size == found.size:
-            for mark, first, end in found.spans:
-                self._spans[mark] = Span(mark, number, first, end)
+        with contextlib.suppress(OSError):
+            with _reading(home, shard_name(number, ".parquet")) as file:
+                found = table.about(file)
+            if found is not None and home.state(shard_name(number, ".tar")).st_size == found.size:
+                for mark, first, end in found.spans:
+                    self._spans[mark] = Span(mark, number, first, end)
 
     def _look_into(self, home: Folder, number: int, known: int) -> int:
         """Take in the account of somebody's open shard if it has grown; return its bytes."""

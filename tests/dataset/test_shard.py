@@ -359,3 +359,20 @@ def test_what_a_hostile_journal_says(begin: Begin, tmp_path: Path) -> None:
         assert not index.holds(right._replace(path=path))
     for change in ({"inode": 1}, {"size": 10**6}, {"mtime_ns": 0}, {"mtime_ns": -5}, {"mtime_ns": 1 << 62}):
         assert not index.holds(right._replace(file=right.file._replace(**change)))
+
+
+def test_one_that_cannot_be_read_hides_no_other(begin: Begin, tmp_path: Path) -> None:
+    """S5: a link, a folder and a table of nobody are passed over."""
+    notes: list[tuple[str, FileState]] = []
+    shard = begin(3)
+    add(shard, 1, lambda *what: notes.append(what))
+    shard.publish()
+    (tmp_path / "00000.parquet").symlink_to(tmp_path / "00003.parquet")
+    (tmp_path / "00001.parquet").mkdir()
+    (tmp_path / "00002.parquet").write_bytes(b"PAR1")
+    for number in range(3):
+        (tmp_path / f"{number:05d}.tar").write_bytes((tmp_path / "00003.tar").read_bytes())
+    path = member_path(str(tmp_path), Place(3, notes[0][0]))
+    index = Index(str(tmp_path))
+    assert index.holds(Publication(path, notes[0][1], None, None, "LENGTH"))
+    assert [one and one.path for one in index.find([f"{tmp_path}/{1:032x}"])] == [path]
