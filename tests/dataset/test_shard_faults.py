@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,17 @@ pytest.importorskip("pyarrow", reason="the extra dataset is not installed")
 from shelf import hidden, read, tables
 
 import aiodownload
-from aiodownload import AioDownload, AioDownloadBundle, DiskError, HomeError, JournalError, Status, TarShards
+from aiodownload import (
+    AioDownload,
+    AioDownloadBundle,
+    DeadlineError,
+    DiskError,
+    HomeError,
+    JournalError,
+    RequestStrategy,
+    Status,
+    TarShards,
+)
 from aiodownload.entries import Publication
 from aiodownload.testing import FaultServer, Request, Script, each_path, ok, status
 
@@ -240,3 +251,21 @@ def test_a_file_that_may_not_grow(server: FaultServer, home: Path) -> None:
     assert out.stdout.rstrip().endswith("(EFBIG)")
     assert len(read(home)) == 2
     assert (home / "00000.tar").stat().st_size == 40960
+
+
+def test_a_deadline_at_the_very_moment(server: FaultServer, home: Path) -> None:
+    """The member counts, and its bundle has no time left to hear of it; the journal finds it, and only once."""
+
+    class Slow(aiodownload.Journal):
+        def publishing(self, key: bytes, publication: Publication) -> None:
+            time.sleep(0.7)
+            super().publishing(key, publication)
+
+    url, book = server.on("/a", ok(b"a")), home.with_suffix(".db")
+    late = AioDownload(None, TarShards(home), RequestStrategy(deadline=0.3), journal=Slow(book))
+    assert isinstance(aiodownload.one(url, late).error, DeadlineError)
+    assert [one.row["url"] for one in read(home)] == [url]
+    assert aiodownload.one(url, AioDownload(None, TarShards(home), Quick(1), journal=book)).status is Status.CACHED
+    assert len(server.requests) == 1
+    assert len(read(home)) == 1
+    assert hidden(home) == []
