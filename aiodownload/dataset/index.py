@@ -18,11 +18,10 @@ from .lease import ROWS, TAR
 from .ledger import read_account
 from .names import Place, identity, member_path, number_of, open_name, open_number, place_of, shard_name
 from .rows import DONE
-from .shard import Span
+from .shard import Span, read_member
 
 __all__ = ["Index"]
 
-_PORTION = 1 << 20
 _SETTLED = 2_000_000_000  # nanoseconds
 
 
@@ -167,7 +166,7 @@ class Index:
             shown = shard_name(place.number, ".tar")
             opened = _opened(home, shown) if home.has(shown) else _inside(home, place.number, TAR)
             with opened as handle:
-                for data in _read(handle, one.offset, one.size):
+                for data in read_member(handle, one.offset, one.size):
                     hasher.update(data)
             return hasher.mismatch() is None
         return False
@@ -178,12 +177,6 @@ class Index:
             known = {one.name: one for one in self._members_of(place.number)}
             self._table = place.number, known
         return known.get(place.member)
-
-
-def _read(handle: int, at: int, left: int) -> Iterator[bytes]:
-    while left > 0 and (data := os.pread(handle, min(left, _PORTION), at)):
-        yield data
-        at, left = at + len(data), left - len(data)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from .names import shard_name
 from .rows import DONE, Account, Recorded, Row, Sealed, SpanAt, sidecar, winners
 from .tar import BLOCK, ending, header, padding
 
-__all__ = ["Sample", "Shard", "Span"]
+__all__ = ["Sample", "Shard", "Span", "read_member"]
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR
 _PORTION = 1 << 20
@@ -313,11 +313,21 @@ def _believed(account: Account, tar: int) -> Account:
 
 def _digest(tar: int, row: Row) -> str:
     """What the bytes of a member come to."""
-    digest, at, left = sha256(), row.offset or 0, row.size or 0
-    while left and (data := os.pread(tar, min(left, _PORTION), at)):
+    digest = sha256()
+    for data in read_member(tar, row.offset or 0, row.size or 0):
         digest.update(data)
-        at, left = at + len(data), left - len(data)
     return digest.hexdigest()
+
+
+def read_member(tar: int, offset: int, size: int) -> Iterator[bytes]:
+    """Read the bytes of a member, as many as there are of them.  Blocks.
+
+    :param tar: an open tar, which nobody else reads by this descriptor.
+    """
+    os.lseek(tar, offset, os.SEEK_SET)
+    while size > 0 and (data := os.read(tar, min(size, _PORTION))):
+        size -= len(data)
+        yield data
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
