@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -75,6 +75,7 @@ SEGMENT = st.text(st.characters(codec="ascii", exclude_characters="/?#"), max_si
 LOCATION = st.lists(SEGMENT, max_size=3).map(lambda one: URL.build(scheme="http", host="h", path="/" + "/".join(one)))
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(LOCATION, LOCATION)
 def test_two_requests_have_two_names(one: URL, other: URL) -> None:
     """Injective over the URL, as with the paths of files; http and https alike; a form is another request."""

@@ -7,7 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiodownload import AioDownloadBundle, StatusError
@@ -35,6 +35,7 @@ def test_what_is_written_is_read() -> None:
     assert account.cut(2).size == len(dump(LINES[0])) + len(dump(LINES[1]))
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 3), st.data())
 def test_a_line_that_is_cut_or_changed_is_none(number: int, data: st.DataObject) -> None:
     """It and all that comes after."""
@@ -48,6 +49,7 @@ def test_a_line_that_is_cut_or_changed_is_none(number: int, data: st.DataObject)
     assert list(parse([*lines[:number], bytes(line), *lines[number + 1 :]]).lines) == LINES[:number]
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.binary(max_size=200))
 def test_rubbish(data: bytes) -> None:
     """Is no line."""
@@ -121,6 +123,7 @@ def test_nothing_comes_after_the_seal() -> None:
 TEXT = st.text() | st.text(st.characters(categories=["Cs", "Cc", "Lo"]))
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(TEXT, TEXT)
 def test_texts_that_no_file_can_hold(url: str, error: str) -> None:
     """Lone surrogates and control characters are escaped: the account, JSON and Parquet take the row."""

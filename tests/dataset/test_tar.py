@@ -6,7 +6,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiodownload.dataset.tar import BLOCK, ending, header, padding
@@ -14,6 +14,7 @@ from aiodownload.dataset.tar import BLOCK, ending, header, padding
 MEMBER = st.from_regex(r"[0-9a-f]{9,32}\.[a-z0-9.]{1,40}", fullmatch=True)
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(MEMBER, st.integers(0, 8**11 - 1), st.integers(0, 8**11 - 1))
 def test_headers_are_those_of_tarfile(name: str, size: int, modified: int) -> None:
     """Bit for bit, nobody's and with mode 0644."""
@@ -36,6 +37,7 @@ def test_times_that_cannot_be(modified: float, told: int) -> None:
     assert tarfile.TarInfo.frombuf(header("a", 1, modified), "ascii", "strict").mtime == told
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.lists(st.binary(max_size=2000), max_size=8))
 def test_a_whole_archive(bodies: list[bytes]) -> None:
     """It is what tarfile writes, and reads."""
