@@ -26,6 +26,7 @@ The floor plan, from the entrance inwards; imports point only downwards:
 ``recorder``       the journal as a run sees it
 ``request/``       HOW TO ASK: decisions; no files, no clock, no sockets
 ``storage/``       WHAT TO KEEP: the only place that touches downloaded files
+``dataset/``       many of them in tar shards (extra ``dataset``)
 ``observers/``     who watches
 ``source``         the caller's input as bundles; ``outcomes``: the bundles as a list, as records, as a table
 ``journal``        what became of every URL, in SQLite; ``entries``: what it takes in and tells
@@ -98,6 +99,7 @@ from .request.strategy import Adaptive, BackOff, Lenient, Polite, RequestStrateg
 from .storage.strategy import DownloadStrategy
 
 if _TYPE_CHECKING:
+    from .dataset import TarShards
     from .journal import Journal
     from .observers.metrics import PrometheusObserver, TraceObserver
     from .observers.progress import Progress
@@ -157,6 +159,7 @@ __all__ = [
     "StoreError",
     "StrategyError",
     "TLSError",
+    "TarShards",
     "TooLargeError",
     "TraceObserver",
     "TransportError",
@@ -182,6 +185,7 @@ _LATE = {
     "Journal": ".journal",
     "Progress": ".observers.progress",
     "PrometheusObserver": ".observers.metrics",
+    "TarShards": ".dataset",
     "TraceObserver": ".observers.metrics",
 }
 

@@ -52,6 +52,7 @@ class Candidate:
         "parent",
         "path",
         "registered",
+        "repeat",
         "turn",
         "verdict",
         "wanted",
@@ -66,6 +67,7 @@ class Candidate:
         self.parent = ""
         self.wanted = ""
         self.turn = 0
+        self.repeat = False  # whether its outcome is that of an earlier bundle of the run
         self.verdict = ""
         self.leader: Candidate | None = None
         self.registered: Registered | None = None  # while its row in the journal waits for its outcome
@@ -122,7 +124,7 @@ class Admission:
         :raises HomeError: if the folder for the files cannot be used.
         :raises JournalError: if the journal cannot be written.
         """
-        if not reads_by_itself(self._strategy):
+        if not reads_by_itself(self._strategy) or self._workspace.archive is not None:
             self._fold = (await self._workspace.home()).folded
         waiting = [candidate for candidate in candidates if self._prepare(candidate)]
         if self._recorder is not None:
@@ -298,6 +300,7 @@ class Admission:
             if record is not None and record[0] == candidate.identity:
                 self._unregister(candidate)
                 candidate.bundle._take_results(record[1:])
+                candidate.repeat = True
                 candidate.verdict = Candidate.SETTLED
                 return False
         return None

@@ -23,7 +23,6 @@ from .run import Crew, Deliver, Run
 from .source import Source
 from .storage.publishing import Publishing
 from .storage.strategy import check_download_settings
-from .storage.workspace import workspace_of
 from .transport import Transport
 from .tries import OwnTries
 
@@ -50,7 +49,7 @@ class Live:
         self.watchers = Watchers((*settings.observers, *logs))
         schedule: Schedule[Startable] = Schedule(limits_of(self.request), share)
         self.dispatcher = Dispatcher(schedule, self.request.max_retry_after, self.watchers)
-        self.workspace = workspace_of(self.download)
+        self.workspace = self.download._workspace()
         self._transport = Transport(
             settings.client,
             self.request.timeout,
@@ -144,4 +143,5 @@ class Live:
             bundle.status = Status.DONE
         elif isinstance(verdict, Failed):
             bundle.status = Status.FAILED
+            await self.workspace.failed(bundle)
             await tell_failure(self.download, bundle)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .bundle import AioDownloadBundle
     from .entries import Publication
     from .journal import Journal
+    from .storage.archive import Archive
     from .storage.workspace import Workspace
 
 __all__ = ["Decision", "Recorder", "Registered"]
@@ -189,6 +190,8 @@ class Recorder:
             if known is not None and _contested(one.asker, known.asker):
                 decisions.append(Decision(Registered(one.key, None), False, None, contested=True))
                 return None
+            if self._workspace.archive is not None and known is not None:
+                return self._archived(one, known, self._workspace.archive, decisions)
             file = self._file_of(one, known, states)
             settled = not self._strategy.refresh and known is not None and _is_settled(known, file, self._strategy)
             decisions.append(Decision(Registered(one.key, known), settled, file))
@@ -202,6 +205,14 @@ class Recorder:
 
         self._journal.enlist(urls, judge)
         return decisions
+
+    def _archived(self, one: Enlisted, known: Known, archive: Archive, decisions: list[Decision]) -> str:
+        """Judge by what the archive holds: that is certain, however the run has ended that brought it there."""
+        told = known.publication
+        held = told is not None and archive.holds(told) and _proven(told, self._strategy)
+        fileless = told is None and _is_settled(known, None, self._strategy)
+        decisions.append(Decision(Registered(one.key, known), held or fileless, told if held else None))
+        return DONE if held or fileless else ENLISTED
 
     def _file_of(
         self, one: Enlisted, known: Known | None, states: Mapping[str, FileState] | None
@@ -232,10 +243,13 @@ def _told_of(one: Enlisted, known: Known | None) -> Publication | None:
 
 def _is_settled(known: Known, file: Publication | None, strategy: DownloadStrategy) -> bool:
     if file is not None:
-        proven = not strategy.strict or file.verified != Verified.NONE.name
-        return proven and known.state in (DONE, CACHED, PUBLISHING)
+        return _proven(file, strategy) and known.state in (DONE, CACHED, PUBLISHING)
     # Its on_success has kept something else than a file.
     return known.state == DONE and known.fileless and reads_by_itself(strategy)
+
+
+def _proven(file: Publication, strategy: DownloadStrategy) -> bool:
+    return not strategy.strict or file.verified != Verified.NONE.name
 
 
 def _contested(asker: bytes | None, known: bytes | None) -> bool:

@@ -194,6 +194,7 @@ class Run:
             leader = leader.leader
         if leader.over:
             job.bundle._take_results(leader.bundle._results())
+            job.repeat = True
             self.settled(job)
         else:
             if leader.followers is None:
@@ -283,6 +284,8 @@ class Run:
             await self.live.recorder.settle(job.bundle, registered)
         self._admission.settled(job)
         job.over = True
+        if job.bundle.status is Status.FAILED and not job.repeat:
+            await self.live.workspace.failed(job.bundle)
         followers, job.followers = job.followers or (), None
         await self._conclude(job)
         for follower in followers:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import aiodownload
@@ -28,6 +29,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def missing(extra: str, call: Callable[[], object]) -> None:
+    """See that ``call`` says how to install what it needs."""
+    try:
+        call()
+    except aiodownload.MissingExtraError as error:
+        if f"pip install 'aiodownload[{extra}]'" not in str(error):
+            sys.exit(f"the error does not say how to install {extra}: {error}")
+    else:
+        sys.exit(f"it goes without the extra {extra}, or nobody says that it does not")
+
+
 def main() -> None:
     """Download one file; then ask for the command line."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -37,22 +49,12 @@ def main() -> None:
         bundle = aiodownload.one(f"http://127.0.0.1:{server.server_port}/hello.txt", download)
         if not bundle.ok or Path(bundle.file_path or "").read_bytes() != b"hello":
             sys.exit(f"the core does not download: {bundle!r}")
+        url = f"http://127.0.0.1:{server.server_port}/hello.txt"
         polite = aiodownload.AioDownload(request_strategy=aiodownload.Polite())
-        try:
-            aiodownload.one(f"http://127.0.0.1:{server.server_port}/hello.txt", polite)
-        except aiodownload.MissingExtraError as error:
-            if "pip install 'aiodownload[robots]'" not in str(error):
-                sys.exit(f"the error does not say how to install it: {error}")
-        else:
-            sys.exit("robots.txt cannot be read without the extra, and nobody says so")
         stored = aiodownload.AioDownload(download_strategy=aiodownload.DownloadStrategy(home="s3://bucket"))
-        try:
-            aiodownload.one(f"http://127.0.0.1:{server.server_port}/hello.txt", stored)
-        except aiodownload.MissingExtraError as error:
-            if "pip install 'aiodownload[objects]'" not in str(error):
-                sys.exit(f"the error does not say how to install it: {error}")
-        else:
-            sys.exit("an object store is written to without the extra, or nobody says that it is not")
+        missing("robots", lambda: aiodownload.one(url, polite))
+        missing("objects", lambda: aiodownload.one(url, stored))
+        missing("dataset", lambda: aiodownload.TarShards(home))
     check_request_strategy(aiodownload.Lenient)  # needs no test framework either
     server.shutdown()
     server.server_close()

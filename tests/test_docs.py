@@ -73,7 +73,15 @@ def example_org(server: FaultServer) -> FaultServer:
 @pytest.mark.skipif(os.sep != "/", reason="the documents show POSIX paths")
 @pytest.mark.parametrize(
     "name",
-    ["README.rst", "docs/tutorial.rst", "docs/guide.rst", "docs/testing.rst", "docs/paths.rst", "docs/objects.rst"],
+    [
+        "README.rst",
+        "docs/tutorial.rst",
+        "docs/guide.rst",
+        "docs/testing.rst",
+        "docs/paths.rst",
+        "docs/objects.rst",
+        "docs/dataset.rst",
+    ],
 )
 def test_sessions(
     name: str,
@@ -82,6 +90,8 @@ def test_sessions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every ``>>>`` in the document prints what stands below it, up to the server's address and the folder."""
+    if name == "docs/dataset.rst":
+        pytest.importorskip("pyarrow", reason="the extra dataset is not installed")
     monkeypatch.chdir(tmp_path)
     if name == "docs/objects.rst":
         pytest.importorskip("obstore", reason="the extra objects is not installed")
@@ -105,7 +115,7 @@ BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTIL
         ("docs/index.rst", 1),
         ("docs/tutorial.rst", 1),
         ("docs/guide.rst", 5),
-        ("docs/moving.rst", 4),
+        ("docs/moving.rst", 5),
         ("docs/cluster.rst", 3),
         ("docs/objects.rst", 2),
     ],

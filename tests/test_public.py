@@ -88,6 +88,7 @@ NAMES = [
     "StoreError",
     "StrategyError",
     "TLSError",
+    "TarShards",
     "TooLargeError",
     "TraceObserver",
     "TransportError",
@@ -126,6 +127,8 @@ def test_what_few_need_is_loaded_when_it_is_needed() -> None:
     late = {
         "sqlite3",
         "aiodownload.journal",
+        "aiodownload.dataset",
+        "pyarrow",
         "aiodownload.cli",
         "aiodownload.demo",
         "aiodownload.testing",

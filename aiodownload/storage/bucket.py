@@ -12,6 +12,7 @@ from .upload import Upload
 from .workspace import Workspace
 
 if TYPE_CHECKING:
+    from ..bundle import AioDownloadBundle
     from ..checksums import Digest
     from ..entries import FileState
     from .home import Opened
@@ -69,8 +70,8 @@ class BucketWorkspace(Workspace):
         """No try leaves bytes."""
         return None
 
-    def sink(self, path: str) -> Sink:
-        """A place for the bytes of ``path``; home is open."""
+    def sink(self, path: str, bundle: AioDownloadBundle) -> Sink:
+        """A place for the bytes of ``bundle``; home is open."""
         return Upload(self.disk, self._store, path, self._outlast)
 
     def _outlast(self, ending: asyncio.Future[None]) -> None:

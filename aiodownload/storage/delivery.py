@@ -189,11 +189,13 @@ class Delivery:
             self._see_whole(sink, total if decoder is None else None)
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
-            publishing = Publishing(bundle, sink, path, proof)
+            publishing = Publishing(bundle, sink, proof)
             if wait or not sink.hand_in(publishing.tell):
+                bundle.verified = proof  # an archive keeps account of it
                 publishing.tell(await sink.commit(), None)
                 return None
         except BaseException as error:
+            bundle.verified = Verified.NONE
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
             keep = not isinstance(error, DownloadError) or isinstance(error, (BodyError, LowSpeedError))
@@ -269,7 +271,7 @@ class Delivery:
     async def _new_sink(self, path: str) -> Sink:
         if self._workspace.opened is None:
             await self._workspace.home()
-        sink = self._workspace.sink(path)
+        sink = self._workspace.sink(path, self._bundle)
         length = self._framing.length
         if self._validator is not None and length is not None and length > BATCH and not self._bundle.params:
             headers = self._response.headers
@@ -351,8 +353,8 @@ class Delivery:
             self._received()
 
 
-def _note(publishing: Callable[[Publication], None], what: Publication, file: FileState) -> None:
-    publishing(what._replace(file=file))
+def _note(publishing: Callable[[Publication], None], what: Publication, path: str, file: FileState) -> None:
+    publishing(what._replace(path=path, file=file))
 
 
 async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[bytes]:

@@ -35,9 +35,12 @@ class Disk:
 
     asyncio's default executor is not used: it has few threads, and looking up names shares it; six slow look-ups
     held up a write by seconds.
+
+    :param lanes: at most so many (int >= 1); with one, jobs are done in the order in which they come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = LANES) -> None:
+        self._most = lanes
         self._jobs: list[_Job] = []
         self._idle: list[ThreadPoolExecutor] = []
         self._executors: list[ThreadPoolExecutor] = []
@@ -80,7 +83,7 @@ class Disk:
         self._jobs.append((future, partial(function, *args, **kwargs)))
         if len(self._idle) == len(self._executors):
             self._open_lane(loop)
-        elif self._patience is None and (self._idle or len(self._executors) < LANES):
+        elif self._patience is None and (self._idle or len(self._executors) < self._most):
             self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
         return await future
 
@@ -152,7 +155,7 @@ class Disk:
             return
         if loop.time() < self._departed + SLOW:  # another trip has begun since
             self._patience = loop.call_at(self._departed + SLOW, self._lose_patience, loop)
-        elif self._idle or len(self._executors) < LANES:
+        elif self._idle or len(self._executors) < self._most:
             self._open_lane(loop)
 
     async def _lane(self, loop: asyncio.AbstractEventLoop, executor: ThreadPoolExecutor) -> None:

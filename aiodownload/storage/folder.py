@@ -20,6 +20,8 @@ _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | _CLOEXEC
 _WAY = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY  # on the way a folder need not be readable
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _WALKS = {os.open, os.mkdir, os.rename, os.unlink, os.stat, os.utime} <= os.supports_dir_fd and bool(_NOFOLLOW)
+# Where a file system has no second names, or an operating system none that are made from descriptors.
+_NO_LINKS = frozenset(getattr(errno, name, -1) for name in ("EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK"))
 
 
 class Folder:
@@ -98,6 +100,44 @@ class Folder:
     def rename(self, name: str, other: str) -> None:
         """As :func:`os.replace`, within the folder."""
         os.replace(self._at(name), self._at(other), src_dir_fd=self._handle, dst_dir_fd=self._handle)
+
+    def give(self, name: str, other: Folder, new: str) -> None:
+        """Let the file ``name`` be in the folder ``other`` as ``new``, whole and at once, and never over another.
+
+        It keeps the old name where there can be two; else that goes.
+
+        :raises FileExistsError: if something is called that.
+        """
+        try:
+            os.link(
+                self._at(name),
+                other._at(new),
+                src_dir_fd=self._handle,
+                dst_dir_fd=other._handle,
+                follow_symlinks=os.link not in os.supports_follow_symlinks,
+            )
+        except (OSError, NotImplementedError) as error:
+            if getattr(error, "errno", errno.ENOSYS) not in _NO_LINKS:
+                raise
+            if other.has(new):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+            os.rename(self._at(name), other._at(new), src_dir_fd=self._handle, dst_dir_fd=other._handle)
+
+    def has(self, name: str) -> bool:
+        """Whether there is anything of that name."""
+        try:
+            self.state(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def make(self, name: str) -> None:
+        """As :func:`os.mkdir`, for nobody else."""
+        os.mkdir(self._at(name), 0o700, dir_fd=self._handle)
+
+    def remove(self, name: str) -> None:
+        """As :func:`os.rmdir`."""
+        os.rmdir(self._at(name), dir_fd=self._handle)
 
     def unlink(self, name: str) -> None:
         """As :func:`os.unlink`."""

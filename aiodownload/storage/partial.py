@@ -55,7 +55,7 @@ class PartialFile:
     _modified: float | None = None
     _hasher: Hasher | None = None
     _transient = False
-    _note: Callable[[FileState], None] | None = None
+    _note: Callable[[str, FileState], None] | None = None
     _ended = False
     _publisher: Publisher | None = None
     _trip: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class PartialFile:
         if part is not None:
             part.durable = durable
             self._part, self._size, self._origin = part, part.size, part.origin
-        self.path = self._target = path
+        self.path = self.target = path
         self._mode = mode
         self._buffer: list[bytes] = []
         self._batches: deque[tuple[int, list[bytes]]] = deque()  # with the place of each
@@ -112,10 +112,10 @@ class PartialFile:
         :param path: its final path (absolute str), in the same folder.
         :param modified: when it was modified, in POSIX seconds; None: now.
         """
-        self._target, self._modified = path, modified
+        self.target, self._modified = path, modified
 
-    def announce(self, note: Callable[[FileState], None]) -> None:
-        """Say who is to be told of the file, in the thread, just before it gets its final name."""
+    def announce(self, note: Callable[[str, FileState], None]) -> None:
+        """Say who is to be told of the final path and the file, in the thread, just before it gets that name."""
         self._note = note
 
     async def write(self, data: bytes) -> None:
@@ -159,7 +159,7 @@ class PartialFile:
                 self._publisher = self._disk.publisher(self._size)
                 if self._publisher is not None:
                     try:
-                        await self._publisher.publish(self._target, self._mode, chunks, self._root)
+                        await self._publisher.publish(self.target, self._mode, chunks, self._root)
                         return self._size
                     except PublisherError:
                         self._publisher = None
@@ -168,7 +168,7 @@ class PartialFile:
                 self._disk.note(self._size)
             # One trip: nothing to keep in between.
             self._part = Part(self.path, self._mode, my_tag, root=self._root, durable=self._durable)
-        self._part.name, self._part.modified = os.path.basename(self._target), self._modified
+        self._part.name, self._part.modified = os.path.basename(self.target), self._modified
         await self._disk.run(self._publish, self._part, at, chunks)
         return self._size
 
@@ -179,7 +179,7 @@ class PartialFile:
             publisher = self._disk.publisher(self._buffered)
         if publisher is None:
             return False
-        publisher.hand_in(self._target, self._mode, self._buffer, self._root, partial(self._told, tell))
+        publisher.hand_in(self.target, self._mode, self._buffer, self._root, partial(self._told, tell))
         self._publisher = publisher
         return True
 
@@ -205,7 +205,7 @@ class PartialFile:
         if self._ended:
             return False
         if self._publisher is not None:
-            await asyncio.shield(asyncio.ensure_future(self._publisher.settled(self._target)))
+            await asyncio.shield(asyncio.ensure_future(self._publisher.settled(self.target)))
         elif self._part is not None:
             if keep:
                 return await asyncio.shield(asyncio.ensure_future(self._leave(self._part)))
@@ -307,7 +307,7 @@ class PartialFile:
 
     def _tell(self, state: os.stat_result) -> None:
         if self._note is not None:
-            self._note(FileState.of(state))
+            self._note(self.target, FileState.of(state))
 
     def _append(self, part: Part, at: int, chunks: list[bytes], *, whole: bool = False) -> None:
         """Write ``chunks``, whose place is after the first ``at`` bytes and nowhere else."""

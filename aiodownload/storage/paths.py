@@ -20,7 +20,7 @@ from yarl import URL
 from ..homes import root
 from .part import MAX_NAME
 
-__all__ = ["alternate", "is_below", "is_suggested", "suggested", "url_to_path"]
+__all__ = ["alternate", "extension", "is_below", "is_suggested", "suggested", "url_to_path"]
 
 _ALLOWED = frozenset("-_.() abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _REPLACED = str.maketrans({"&": "-", ",": ".", ";": "-", "=": "_"})
@@ -56,6 +56,11 @@ def alternate(name: str, path: str, turn: int) -> str:
     """
     stem, extension = _split_extension(name)
     return _marked(stem, _mark(f"{path}\0{turn}"), extension)
+
+
+def extension(name: str) -> str:
+    """Return the extension of a file's name, with its dot, such as ``.csv`` or ``.tar.gz``; empty if it has none."""
+    return _split_extension(name)[1]
 
 
 def suggested(name: str, suggestion: str) -> str:

@@ -23,19 +23,17 @@ class Publishing:
 
     :param bundle: learns what the file is, once it has its name.
     :param sink: has taken the whole body.
-    :param path: the final path (absolute str).
     :param proof: of its wholeness.
 
     ``error`` is why the file could not get its name, or None; ``lost`` whether it is not known what became of it, so
     that :meth:`finish` is to be called (bool).
     """
 
-    __slots__ = ("_bundle", "_over", "_path", "_proof", "_sink", "_told", "error", "lost")
+    __slots__ = ("_bundle", "_over", "_proof", "_sink", "_told", "error", "lost")
 
-    def __init__(self, bundle: AioDownloadBundle, sink: Sink, path: str, proof: Verified) -> None:
+    def __init__(self, bundle: AioDownloadBundle, sink: Sink, proof: Verified) -> None:
         self._bundle = bundle
         self._sink = sink
-        self._path = path
         self._proof = proof
         self._over = False
         self.lost = False
@@ -80,4 +78,4 @@ class Publishing:
             raise self.error
 
     def _succeed(self, size: int) -> None:
-        self._bundle.size, self._bundle._file_path, self._bundle.verified = size, self._path, self._proof
+        self._bundle.size, self._bundle._file_path, self._bundle.verified = size, self._sink.target, self._proof

@@ -29,6 +29,10 @@ class Sink(Protocol):
     def size(self) -> int:
         """Bytes taken so far, those of earlier tries included."""
 
+    @property
+    def target(self) -> str:
+        """Where the whole is to appear, or after :meth:`commit` where it is (absolute str)."""
+
     def keep(self, origin: Origin) -> None:
         """Say, before the first byte, what the bytes will be of, so that they may outlive a failure."""
 
@@ -53,8 +57,8 @@ class Sink(Protocol):
         :param modified: when it was modified, in POSIX seconds; None: now.
         """
 
-    def announce(self, note: Callable[[FileState], None]) -> None:
-        """Say who is to be told of the file, in a thread, just before it gets its final name."""
+    def announce(self, note: Callable[[str, FileState], None]) -> None:
+        """Say who is to be told of the final path and the file, in a thread, just before it appears there."""
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; they may be kept in memory for a while.

@@ -11,7 +11,7 @@ from ..homes import StoreOptions, checked_home, checked_options, is_store
 from .delivery import Delivery
 from .paths import url_to_path
 from .placement import safe_path
-from .workspace import workspace_of
+from .workspace import Workspace, workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +150,7 @@ class DownloadStrategy:
             await delivery.receive()
             return
         # Called by hand, outside of a run.
-        workspace = workspace_of(self)
+        workspace = self._workspace()
         try:
             bundle._file_path = safe_path(bundle.file_path or self.get_file_path(bundle), self.home)
             await Delivery(workspace, bundle, response).receive()
@@ -162,6 +162,13 @@ class DownloadStrategy:
 
         Here: nothing.  An old whole file stays as it was.
         """
+
+    def _workspace(self) -> Workspace:
+        """Return what works with home while an AioDownload is entered.
+
+        :raises MissingExtraError: if a package for it is missing.
+        """
+        return workspace_of(self)
 
 
 MOST_SEGMENTS = 64  # more would be an attack on most servers, and a record names them all

@@ -104,7 +104,7 @@ class Upload:
         self._disk = disk
         self._store = store
         self._outlast = outlast
-        self._target = path
+        self.target = path
         self._attributes: dict[str, str] = {}
         self._mark = secrets.randbits(63)
         self._part = PART
@@ -113,7 +113,7 @@ class Upload:
         self._size = 0
         self._hasher: Hasher | None = None
         self._transient = False
-        self._note: Callable[[FileState], None] | None = None
+        self._note: Callable[[str, FileState], None] | None = None
         self._feed: _Feed | None = None
         self._sending: asyncio.Future[None] | None = None
         self._ended = False
@@ -154,9 +154,9 @@ class Upload:
         :param path: its URL (str).
         :param modified: an object has no time of its own: the server's is carried along in any case.
         """
-        self._target = path
+        self.target = path
 
-    def announce(self, note: Callable[[FileState], None]) -> None:
+    def announce(self, note: Callable[[str, FileState], None]) -> None:
         """Say who is to be told of the object, in a thread, just before it appears."""
         self._note = note
 
@@ -178,9 +178,9 @@ class Upload:
         if self._hasher is not None:
             self._hasher.verify(transient=self._transient)
         if self._note is not None:
-            await self._disk.run(self._note, FileState.marked(self._size, self._mark))
+            await self._disk.run(self._note, self.target, FileState.marked(self._size, self._mark))
         if self._feed is None:
-            self._set_out(asyncio.ensure_future(self._store.put(self._target, data, self._attributes)))
+            self._set_out(asyncio.ensure_future(self._store.put(self.target, data, self._attributes)))
         else:
             if data:
                 await self._send(data)
@@ -219,17 +219,17 @@ class Upload:
 
     async def _send(self, data: bytes) -> None:
         if self._size > self._part * MOST_PARTS:
-            raise StoreError(self._target, f"its length was not declared, and it has more than {MOST_PARTS} parts")
+            raise StoreError(self.target, f"its length was not declared, and it has more than {MOST_PARTS} parts")
         if self._feed is None:
             self._feed = _Feed()
             flying = FLYING if self._part <= LARGE_PART else 1
-            upload = self._store.upload(self._target, self._feed, self._attributes, self._part, flying)
+            upload = self._store.upload(self.target, self._feed, self._attributes, self._part, flying)
             self._set_out(asyncio.ensure_future(upload))
         if self._sending is not None:
             await self._feed.put(data, self._sending.done)
             if self._sending.done():  # it ends before its end only by an error
                 self._sending.result()
-                raise StoreError(self._target, "the upload ended before its bytes did")
+                raise StoreError(self.target, "the upload ended before its bytes did")
 
     def _set_out(self, sending: asyncio.Future[None]) -> None:
         self._sending = sending

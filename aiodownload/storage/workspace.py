@@ -19,6 +19,7 @@ from .record import identity
 if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
     from ..checksums import Digest
+    from .archive import Archive
     from .sink import Sink
     from .strategy import DownloadStrategy
 
@@ -42,9 +43,11 @@ class Workspace:
 
     :param strategy: the settings.
 
+    ``archive`` is what keeps many bodies together, or None where each has a file of its own; see ``archive``.
     ``remote`` says whether to look at a file is a request to another machine: then many are looked at at once.
     """
 
+    archive: Archive | None = None
     remote = False
     _folder: Home  # once it is open
 
@@ -101,14 +104,17 @@ class Workspace:
             raise
         return None if part is None else self._file(path, part)
 
-    def sink(self, path: str) -> Sink:
-        """A place for the bytes of ``path``; home is open."""
+    def sink(self, path: str, bundle: AioDownloadBundle) -> Sink:
+        """A place for the bytes of ``bundle``, which are to come to ``path``; home is open."""
         return self._file(path)
 
     def _file(self, path: str, part: KeptPart | None = None) -> PartialFile:
         """``part``: that has some bytes already."""
         home = self._folder
         return PartialFile(self.disk, path, home.mode, part, root=home.path, durable=self.strategy.durable)
+
+    async def failed(self, bundle: AioDownloadBundle) -> None:
+        """``bundle`` has finally failed: nothing is kept that would tell."""
 
     def kept(self, bundle: AioDownloadBundle) -> None:
         """A try has left bytes of ``bundle``: the next one may go on with them."""

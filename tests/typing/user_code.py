@@ -26,6 +26,7 @@ from aiodownload import (
     Settled,
     Status,
     StrategyError,
+    TarShards,
     Verified,
     each,
     one,
@@ -94,6 +95,13 @@ def blocking() -> None:
         swarm(f"https://example.org/{index}" for index in range(3))
     except StrategyError as error:
         assert_type(error.settled, list[AioDownloadBundle])
+
+
+def dataset() -> None:
+    shards = TarShards("cats", shard_size=1000, max_shard_bytes=1 << 30, keys="hash", durable=True)
+    strategy: DownloadStrategy = shards
+    assert_type(shards.shard_size, int)
+    assert_type(swarm(["https://example.org/a"], AioDownload(download_strategy=strategy)), Outcomes)
 
 
 async def awaiting(session: aiohttp.ClientSession) -> None:
