@@ -259,7 +259,7 @@ class AioDownloadBundle:
 # All instances share the names of their attributes, and need no dict of their own, if the first ones have them all
 # (CPython): a million bundles are many.
 _first = AioDownloadBundle("http://localhost/")
-_first._checked = None
+_first._parsed = _first._checked = _first._row = None
 _first._start_afresh()
 
 

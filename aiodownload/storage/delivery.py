@@ -97,10 +97,9 @@ class Delivery:
     :param bundle: whose file it is; ``size`` and ``verified`` are set on it.
     :param response: the response whose body it is.
     :param received: called when the last byte is in: the server is free, though the disk has work to do.
-    :param framing: how the end of the body is known; None: see for yourself.
+    :param framing: how the end of the body is known; None: as its head says.
     :param validator: the strong ETag of the whole file (str), or None.
     :param held: the beginning of the file, if the body is what follows.
-    :param part: bytes of that body by its Content-Range, which binds it however else its end is marked (int), or None.
     :param own: whether the response is one of the bundle's own URL, and not of a mirror (bool).
     :param flow: limits how fast the body may come, and how slowly; None for no limit.
     :param divide: fetches a large file in several parts, and one of which several parts are missing; None: neither.
@@ -117,7 +116,6 @@ class Delivery:
         framing: Framing | None = None,
         validator: str | None = None,
         held: PartialFile | None = None,
-        part: int | None = None,
         own: bool = True,
         flow: Flow | None = None,
         divide: Divide | None = None,
@@ -139,8 +137,7 @@ class Delivery:
         self._untouched = untouched
         self._body = Body(self._content, flow)
         self._worth_keeping = False
-        framing = framing or Framing.of(response)
-        self._framing = framing if part is None else framing._replace(length=part)
+        self._framing = framing or Framing.of(response)
 
     def decode_for_override(self) -> None:
         """Give ``response.content`` without its coding to an ``on_success`` that reads it by itself.
@@ -184,17 +181,16 @@ class Delivery:
             if strategy.strict and proof is Verified.NONE:
                 raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
             await self._read(sink, decoder)
-            if total is not None and decoder is None and sink.size < total:
-                self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
-                raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
-            if self._as_sent is not None:
-                self._as_sent.verify(transient=not bundle._mismatched)
+            self._see_whole(sink, total if decoder is None else None)
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
             publishing = Publishing(bundle, sink, path, proof)
-            if wait or not sink.hand_in(publishing.tell):
+            if not sink.hand_in(publishing.tell):
                 publishing.tell(await sink.commit(), None)
-                return None
+            elif wait:
+                await publishing.finish()
+            else:
+                return publishing
         except BaseException as error:
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
@@ -203,7 +199,15 @@ class Delivery:
             if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
-        return publishing
+        return None
+
+    def _see_whole(self, sink: PartialFile, total: int | None) -> None:
+        """See that nothing is missing."""
+        if total is not None and sink.size < total:
+            self.stopped_short = (self._framing.length or 0) >= WORTHWHILE
+            raise BodyError(f"the server sent the part up to byte {sink.size} of {total}")
+        if self._as_sent is not None:
+            self._as_sent.verify(transient=not self._bundle._mismatched)
 
     async def _read(self, sink: PartialFile, decoder: Decoder | None) -> None:
         if decoder is not None:

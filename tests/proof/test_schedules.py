@@ -106,8 +106,9 @@ def run(server: FaultServer, several: list[Schedule], tally: Counter[str]) -> No
             body, other = (shake_128(f"{name}{number}".encode()).digest(size) for name in ("body", "other"))
             final = ranged(body, headers={"ETag": etag}) if last == "ranged" else HONEST[last](body, other, where)
             urls.append(server.on(f"/{number}.bin", *(FAULTS[name](body, other, where) for name in faults), final))
-            # Two answers of one other version are a whole file of that, if they meet: its server had it then.
-            right.append((body, other) if faults.count("another version, cut") > 1 else (body,))
+            # Pieces of one other version that meet are a whole file of that: its server had it then.
+            pieces = faults.count("another version, cut") * spot(other, where)
+            right.append((body, other) if size and pieces >= size else (body,))
             if old:
                 (place / f"{number}.bin").write_bytes(b"old whole file")
             tally.update(faults)
