@@ -256,6 +256,13 @@ class AioDownloadBundle:
         return form(self.params) if self.params else None
 
 
+# All instances share the names of their attributes, and need no dict of their own, if the first ones have them all
+# (CPython): a million bundles are many.
+_first = AioDownloadBundle("http://localhost/")
+_first._parsed = _first._checked = _first._row = None
+_first._start_afresh()
+
+
 def parsed(url: str, given: URL | None = None) -> URL:
     """Return ``url`` as the one parser reads it, without its fragment.
 

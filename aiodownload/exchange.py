@@ -319,29 +319,10 @@ class Exchanges:
         flow: Flow | None,
     ) -> _Outcome:
         bundle.size = None
-        framing: Framing | None = None
-        if isinstance(verdict, Whole):
-            validator, held, part = verdict.etag, None, None
-            framing = Framing(verdict.length, verdict.chunked)
-        else:
-            validator, held, part = plan.asked.validator, plan.held, verdict.end - verdict.first
         if self._watchers.listening and self._watchers.wants(Receiving):
-            self._watchers.emit(Receiving(bundle, *_extent(verdict, held)))
+            self._watchers.emit(Receiving(bundle, *_extent(verdict, plan.held)))
         try:
-            bundle._delivery = delivery = Delivery(
-                self._workspace,
-                bundle,
-                response,
-                _keep if bundle.mirrors else permit.free,  # the next mirror is asked at once
-                framing=framing,
-                validator=validator if self._goes_on else None,
-                held=held,
-                part=part,
-                own=not bundle.mirrors or plan.url == bundle._parse(),
-                flow=flow,
-                divide=self._divider(bundle, permit, plan, flow),
-                untouched=not self._override,
-            )
+            bundle._delivery = delivery = self._delivery(bundle, response, permit, plan, verdict, flow)
             if not self._override:
                 return await delivery.receive(wait=False)
             delivery.decode_for_override()
@@ -362,6 +343,36 @@ class Exchanges:
             if bundle._delivery is not None:
                 bundle._delivery.close()
         return None
+
+    def _delivery(
+        self,
+        bundle: AioDownloadBundle,
+        response: aiohttp.ClientResponse,
+        permit: Permit,
+        plan: _Plan,
+        verdict: Whole | Part,
+        flow: Flow | None,
+    ) -> Delivery:
+        """What brings the body to its file."""
+        if isinstance(verdict, Whole):
+            validator, held, framing = verdict.etag, None, Framing(verdict.length, verdict.chunked)
+        else:
+            # Its Content-Range binds it, however else its end is marked.
+            framing = Framing.of(response)._replace(length=verdict.end - verdict.first)
+            validator, held = plan.asked.validator, plan.held
+        return Delivery(
+            self._workspace,
+            bundle,
+            response,
+            _keep if bundle.mirrors else permit.free,  # the next mirror is asked at once
+            framing=framing,
+            validator=validator if self._goes_on else None,
+            held=held,
+            own=not bundle.mirrors or plan.url == bundle._parse(),
+            flow=flow,
+            divide=self._divider(bundle, permit, plan, flow),
+            untouched=not self._override,
+        )
 
     def _divider(self, bundle: AioDownloadBundle, permit: Permit, plan: _Plan, flow: Flow | None) -> Divide | None:
         """What fetches a large file in several parts; None where that is not wanted."""

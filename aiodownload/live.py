@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from .admission import chosen_path
@@ -13,6 +12,7 @@ from .errors import ConfigurationError, DownloadError
 from .events import Watchers
 from .exchange import Exchanges
 from .observers.logs import LogObserver, somebody_reads
+from .outlast import outlast
 from .permission import Permissions
 from .permit import Permit
 from .recorder import Recorder
@@ -90,16 +90,7 @@ class Live:
 
     async def close(self) -> None:
         """Cancel what is unfinished, wait for it, and close everything, also if this wait is cancelled."""
-        closing = asyncio.ensure_future(self._close())
-        cancelled = None
-        while not closing.done():
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-        closing.result()
+        await outlast(self._close())
 
     async def _close(self) -> None:
         for run in tuple(self.runs):

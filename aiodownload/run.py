@@ -11,6 +11,7 @@ from .attempt import tell_failure
 from .bundle import AioDownloadBundle, Status
 from .errors import AioDownloadError, StrategyError, UsageError
 from .events import Cancelled, RunFinished, RunStarted, Settled
+from .outlast import outlast
 from .source import Source
 from .tries import Job, OwnTries, Tries
 
@@ -358,21 +359,16 @@ class Run:
             raise cause from cause.__cause__
         finally:
             try:
-                await self._all_published()
+                if self._publishing:
+                    await outlast(self._all_published())
             finally:
                 self._clear()
 
     async def _all_published(self) -> None:
-        """Wait, also if that is cancelled, for files that are about to get their names: others may have them then."""
-        cancelled = None
+        """Wait for the files that are about to get their names: others may have them then."""
         while self._publishing:
             self._none_left = asyncio.Event()
-            try:
-                await self._none_left.wait()
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+            await self._none_left.wait()
 
     def _clear(self) -> None:
         if self in self.live.runs:

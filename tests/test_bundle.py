@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import pickle
@@ -463,6 +464,15 @@ def test_a_relative_path_lies_below_home(server: FaultServer, quick: Any, home: 
     """A relative ``file_path`` is taken below home and is absolute afterwards."""
     bundle = AioDownloadBundle(server.on("/x", ok(b"x")), file_path="sub/f.bin")
     assert aiodownload.one(bundle, quick()).file_path == str(home / "sub" / "f.bin")
+
+
+def test_a_bundle_has_no_dict_of_its_own(server: FaultServer, home: Path) -> None:
+    """Its attributes lie in the instance, also when a run has set those that it is not made with."""
+    server.default = ok(b"x")
+    download = aiodownload.AioDownload(None, aiodownload.DownloadStrategy(home=home), aiodownload.RequestStrategy(16))
+    bundles = aiodownload.swarm([server.url(f"/{number}") for number in range(200)], download)
+    own = [held for bundle in bundles for held in gc.get_referents(bundle) if isinstance(held, dict) and "url" in held]
+    assert len(own) < 20
 
 
 def test_a_bundle_is_small() -> None:

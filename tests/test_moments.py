@@ -839,4 +839,4 @@ async def test_repeats_do_not_hold_up_the_loop(server: FaultServer, quick: Make,
     assert len(bundles) == 150_000
     assert all(bundle.ok for bundle in bundles)
     assert len(server.requests) == 1
-    assert longest < whole / 4  # a tenth at most, on a quiet machine
+    assert longest < whole / 6  # 2 s and 0.12 s on a quiet machine

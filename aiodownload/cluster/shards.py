@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import _version
 from ..errors import AioDownloadError, ConfigurationError, ExecutorError
+from ..outlast import outlast
 from ..run import LOOK_AHEAD
 from ..tries import Job
 from . import worker
@@ -333,15 +334,7 @@ class Shards:
 
     async def _close(self) -> None:
         """End what was begun here, also if this wait is cancelled."""
-        closing = asyncio.ensure_future(asyncio.to_thread(self._engine.close))
-        cancelled = None
-        while not closing.done():
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await outlast(asyncio.to_thread(self._engine.close))
 
     async def _last_reports(self) -> None:
         """Wait for the shards that are being worked on, and note what they have done."""

@@ -106,6 +106,9 @@ class Line(Generic[T]):
         self._has[host.kind] -= 1
         host.late -= slot.late
         slot.held = False
+        young = self._young
+        while young and not young[0].held:
+            young.popleft()
         held = now - slot.since
         if held < self._late:
             self._quick_at = now

@@ -118,8 +118,7 @@ class Schedule(Generic[T]):
 
     def next(self, now: float) -> Entry[T] | None:
         """Return the entry that may start now, which takes a slot and marks a request start, or None."""
-        line = self._line
-        if line.active >= line.slots:
+        if not self.free:
             return None
         while self._timed and self._timed[0][0] <= now:
             when, _, due = heapq.heappop(self._timed)
@@ -127,6 +126,7 @@ class Schedule(Generic[T]):
             if due.wake == when:
                 due.wake = math.inf
                 self._look_at(due, now)
+        line = self._line
         while (host := line.head(now)) is not None:
             start = host.may_start(now)
             if start is None or start > now:
@@ -156,7 +156,7 @@ class Schedule(Generic[T]):
         """Return when ``next`` may have an entry although nothing else happens, or None if never."""
         if self.refusals:
             return now
-        if self._line.active >= self._line.slots:
+        if not self.free:
             return None
         if (host := self._line.first) is not None:
             spacing = host.first().spacing if host.ready and not self.limits.spaced_per_host else 0.0
@@ -358,8 +358,7 @@ class Schedule(Generic[T]):
                 if when not in host.times:  # it may stand there from before
                     host.times.add(when)
                     heapq.heappush(self._timed, (when, next(self._order), host))
-        if host.ready is not host.counted[0] or host.long:
-            self._line.count(host)
+        self._line.count(host)
 
     def _start(self, entry: Entry[T], host: Host[T], now: float) -> None:
         entry.slot, entry.since = self._line.take(host, now), now

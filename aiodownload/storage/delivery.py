@@ -97,10 +97,9 @@ class Delivery:
     :param bundle: whose file it is; ``size`` and ``verified`` are set on it.
     :param response: the response whose body it is.
     :param received: called when the last byte is in: the server is free, though the disk has work to do.
-    :param framing: how the end of the body is known; None: see for yourself.
+    :param framing: how the end of the body is known; None: as its head says.
     :param validator: the strong ETag of the whole file (str), or None.
     :param held: the beginning of the file, if the body is what follows.
-    :param part: bytes of that body by its Content-Range, which binds it however else its end is marked (int), or None.
     :param own: whether the response is one of the bundle's own URL, and not of a mirror (bool).
     :param flow: limits how fast the body may come, and how slowly; None for no limit.
     :param divide: fetches a large file in several parts, and one of which several parts are missing; None: neither.
@@ -117,7 +116,6 @@ class Delivery:
         framing: Framing | None = None,
         validator: str | None = None,
         held: PartialFile | None = None,
-        part: int | None = None,
         own: bool = True,
         flow: Flow | None = None,
         divide: Divide | None = None,
@@ -139,8 +137,7 @@ class Delivery:
         self._untouched = untouched
         self._body = Body(self._content, flow)
         self._worth_keeping = False
-        framing = framing or Framing.of(response)
-        self._framing = framing if part is None else framing._replace(length=part)
+        self._framing = framing or Framing.of(response)
 
     def decode_for_override(self) -> None:
         """Give ``response.content`` without its coding to an ``on_success`` that reads it by itself.
@@ -190,10 +187,13 @@ class Delivery:
             if bundle._publishing is not None:
                 sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
             publishing = Publishing(bundle, sink, proof)
-            if wait or not sink.hand_in(publishing.tell):
+            if not sink.hand_in(publishing.tell):
                 bundle.verified = proof  # an archive keeps account of it
                 publishing.tell(await sink.commit(), None)
-                return None
+            elif wait:
+                await publishing.finish()
+            else:
+                return publishing
         except BaseException as error:
             bundle.verified = Verified.NONE
             bundle._mismatched |= isinstance(error, DigestError)
@@ -203,7 +203,7 @@ class Delivery:
             if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
-        return publishing
+        return None
 
     def _see_whole(self, sink: Sink, total: int | None) -> None:
         """See that nothing is missing."""

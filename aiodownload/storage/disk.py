@@ -55,17 +55,19 @@ class Disk:
         self._starting: asyncio.Task[None] | None = None
 
     def publisher(self, size: int) -> Publisher | None:
-        """Return what publishes a body of ``size`` bytes sooner than a thread would, or None."""
-        if size <= SMALL and self._publisher is not None and self._publisher.prompt:
-            return self._publisher
-        return None
+        """Return what publishes a body of ``size`` bytes sooner than a thread would, or None.
 
-    def note(self, size: int) -> None:
-        """A thread is to publish a whole body of ``size`` bytes: after many small ones, a process is started."""
-        self._small += size <= SMALL
-        if self._small >= MANY and self._spawns and self._starting is None and not self._closed:
+        A process is started for that once there have been many small bodies.
+        """
+        if size > SMALL:
+            return None
+        if self._publisher is not None and self._publisher.prompt:
+            return self._publisher
+        self._small += 1
+        if self._small == MANY and self._spawns and not self._closed:
             loop = asyncio.get_running_loop()
             self._starting = loop.create_task(self._start_publisher(loop), name="aiodownload-disk")
+        return None
 
     def without_publisher(self) -> None:
         """Let the threads publish all: for work that is over soon, its process is not worth its start."""

@@ -155,17 +155,6 @@ class PartialFile:
         await self._arrived()
         at, chunks = self._rest()
         if self._part is None:
-            if self._is_plain(chunks):
-                self._publisher = self._disk.publisher(self._size)
-                if self._publisher is not None:
-                    try:
-                        await self._publisher.publish(self.target, self._mode, chunks, self._root)
-                        return self._size
-                    except PublisherError:
-                        self._publisher = None
-                    except PartError as error:
-                        raise self._refused(error) from error
-                self._disk.note(self._size)
             # One trip: nothing to keep in between.
             self._part = Part(self.path, self._mode, my_tag, root=self._root, durable=self._durable)
         self._part.name, self._part.modified = os.path.basename(self.target), self._modified
@@ -173,10 +162,14 @@ class PartialFile:
         return self._size
 
     def hand_in(self, tell: Callable[[int, Exception | None], object]) -> bool:
-        """Let the process for small files publish it, if there is one that takes it."""
-        publisher = None
-        if self._part is None and self._trip is None and not self._batches and self._is_plain(self._buffer):
-            publisher = self._disk.publisher(self._buffered)
+        """Let the process for small files publish it, if there is one that takes it; to be asked once."""
+        if self._part is not None or self._trip is not None or self._batches:
+            return False
+        if self._hasher is not None and self._buffered <= SMALL:
+            self._check(self._hasher, self._buffer)
+        # The process checks nothing, notes nothing and knows no times.
+        plain = self._hasher is None and self._note is None and self._modified is None and not self._durable
+        publisher = self._disk.publisher(self._buffered) if plain else None
         if publisher is None:
             return False
         publisher.hand_in(self.target, self._mode, self._buffer, self._root, partial(self._told, tell))
@@ -186,15 +179,6 @@ class PartialFile:
     def _told(self, tell: Callable[[int, Exception | None], object], error: PartError | PublisherError | None) -> None:
         self._publisher = None
         tell(self._buffered, self._refused(error) if isinstance(error, PartError) else error)
-
-    def _is_plain(self, chunks: list[bytes]) -> bool:
-        """Whether another process may publish the whole: it checks nothing, notes nothing and knows no times.
-
-        :raises DigestError: if it is not what it should be, as far as that is quickly seen.
-        """
-        if self._hasher is not None and self.size <= SMALL:
-            self._check(self._hasher, chunks)
-        return self._hasher is None and self._note is None and self._modified is None and not self._durable
 
     async def abandon(self, *, keep: bool = False) -> bool:
         """Remove the partial file, also if this wait is cancelled.

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TypeAlias
 
 from . import part
@@ -96,23 +95,15 @@ class Publisher:
         """Whether it takes jobs, and is not behind with its answers."""
         return self._ready and not self._gone and (not self._jobs or self._loop.time() < self._unheard + PROMPT)
 
-    async def publish(self, path: str, mode: int, body: Iterable[bytes], root: str | None = None) -> None:
-        """Have a whole body published.
+    def hand_in(self, path: str, mode: int, body: Iterable[bytes], root: str | None, answer: Answer) -> None:
+        """Have a whole body published, without waiting for it.
 
         :param path: the final path (absolute str).
         :param mode: permission bits (int).
         :param root: the folder below which no symbolic link is followed (absolute str), or None.
-        :raises PartError: if the disk refuses.
-        :raises PublisherError: if the process ended before it could answer.
-        """
-        published: asyncio.Future[None] = self._loop.create_future()
-        self.hand_in(path, mode, body, root, partial(_settle, published))
-        await published
-
-    def hand_in(self, path: str, mode: int, body: Iterable[bytes], root: str | None, answer: Answer) -> None:
-        """Have a whole body published, without waiting for it; see :meth:`publish`.
-
-        :raises PublisherError: if the process has ended.
+        :param answer: is told a :class:`PartError` if the disk has refused, or a :class:`PublisherError` if the
+            process has ended before it could answer.
+        :raises PublisherError: if it has ended already.
         """
         if self._gone:
             raise PublisherError
@@ -217,12 +208,3 @@ class Publisher:
             self._answer(answer, PartError(ACTIONS[failed - 1], None if errno < 0 else errno) if failed else None)
         if self._changed:
             self._tell_change()
-
-
-def _settle(published: asyncio.Future[None], error: PartError | PublisherError | None) -> None:
-    if published.done():  # nobody waits any more
-        return
-    if error is None:
-        published.set_result(None)
-    else:
-        published.set_exception(error)

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 
 import aiodownload
-from aiodownload import DiskError
+from aiodownload import AioDownloadBundle, DiskError, Verified
 from aiodownload.storage import disk as disk_module
 from aiodownload.storage import part, publisher
 from aiodownload.storage.disk import SMALL, Disk
@@ -28,6 +28,7 @@ from aiodownload.storage.owner import me
 from aiodownload.storage.part import READY, REPLY, REQUEST, PartError
 from aiodownload.storage.partial import PartialFile
 from aiodownload.storage.publisher import Publisher, PublisherError
+from aiodownload.storage.publishing import Publishing
 from aiodownload.testing import FaultServer, ok
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the process for small files needs POSIX")
@@ -67,10 +68,28 @@ async def disk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Disk]:
 
 async def started(disk: Disk) -> Publisher:
     """The process of these disk threads, once it takes jobs."""
-    disk.note(1)
     await until(lambda: disk.publisher(1))
     assert disk._publisher is not None
     return disk._publisher
+
+
+async def publish(process: Publisher, path: str, mode: int, body: Iterable[bytes], root: str | None = None) -> None:
+    """Hand a body in, and wait for the answer."""
+    answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    process.hand_in(path, mode, body, root, lambda error: None if answered.done() else answered.set_result(error))
+    if (error := await answered) is not None:
+        raise error
+
+
+async def commit(sink: PartialFile) -> int | None:
+    """Publish a body as a delivery does; return its size."""
+    bundle = AioDownloadBundle("http://127.0.0.1/")
+    publishing = Publishing(bundle, sink, sink.path, Verified.LENGTH)
+    if sink.hand_in(publishing.tell):
+        await publishing.finish()
+    else:
+        publishing.tell(await sink.commit(), None)
+    return bundle.size
 
 
 def children() -> set[str]:
@@ -100,8 +119,8 @@ async def test_publishes_many_bodies_side_by_side(process: Publisher, tmp_path: 
     """Each body is under its own name, in folders that were not there, in pieces or empty, and nothing else is left."""
     bodies = {f"h/{index % 7}/é{index}": [bytes([index]) * 99, b"", b"z" * index] for index in range(200)}
     await asyncio.gather(
-        *(process.publish(str(tmp_path / name), 0o644, body) for name, body in bodies.items()),
-        process.publish(str(tmp_path / "empty"), 0o600, ()),
+        *(publish(process, str(tmp_path / name), 0o644, body) for name, body in bodies.items()),
+        publish(process, str(tmp_path / "empty"), 0o600, ()),
     )
     found = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     assert found == {name: b"".join(body) for name, body in bodies.items()} | {"empty": b""}
@@ -112,7 +131,7 @@ async def test_more_than_the_socket_holds(process: Publisher, tmp_path: Path) ->
     """Bodies wait in memory while the process does not read, and all arrive when it does."""
     os.kill(process._process.pid, signal.SIGSTOP)
     tasks = [
-        asyncio.ensure_future(process.publish(str(tmp_path / f"{index}"), 0o644, [bytes([index]) * SMALL]))
+        asyncio.ensure_future(publish(process, str(tmp_path / f"{index}"), 0o644, [bytes([index]) * SMALL]))
         for index in range(40)
     ]
     await until(lambda: process._blocked)
@@ -125,7 +144,7 @@ async def test_more_than_the_socket_holds(process: Publisher, tmp_path: Path) ->
 async def test_replaces_an_old_file(process: Publisher, tmp_path: Path) -> None:
     """The new body takes the place of the old one."""
     (tmp_path / "f").write_bytes(b"old and longer")
-    await process.publish(str(tmp_path / "f"), 0o644, [b"new"])
+    await publish(process, str(tmp_path / "f"), 0o644, [b"new"])
     assert (tmp_path / "f").read_bytes() == b"new"
 
 
@@ -133,7 +152,7 @@ async def test_a_partial_file_of_somebody_else_is_not_touched(process: Publisher
     """The process uses another name then."""
     theirs = part.partial_name("f", me().tag)
     (tmp_path / theirs).write_bytes(b"theirs")
-    await process.publish(str(tmp_path / "f"), 0o644, [b"ours"])
+    await publish(process, str(tmp_path / "f"), 0o644, [b"ours"])
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {theirs: b"theirs", "f": b"ours"}
 
 
@@ -151,10 +170,10 @@ async def test_a_refusal_has_its_reason(
     make(tmp_path)
     before = names(tmp_path)
     with pytest.raises(PartError) as caught:
-        await process.publish(str(tmp_path / "h" / "f"), 0o644, [b"x"])
+        await publish(process, str(tmp_path / "h" / "f"), 0o644, [b"x"])
     assert (caught.value.errno, caught.value.action) == (code, action)
     assert names(tmp_path) == before
-    await process.publish(str(tmp_path / "g"), 0o644, [b"x"])
+    await publish(process, str(tmp_path / "g"), 0o644, [b"x"])
 
 
 async def test_a_refusal_is_a_disk_error(disk: Disk, tmp_path: Path) -> None:
@@ -164,7 +183,7 @@ async def test_a_refusal_is_a_disk_error(disk: Disk, tmp_path: Path) -> None:
     sink = PartialFile(disk, str(tmp_path / "h" / "f"), 0o644)
     await sink.write(b"x")
     with pytest.raises(DiskError, match=r"cannot write '.*h/f'") as caught:
-        await sink.commit()
+        await commit(sink)
     await sink.abandon()
     assert caught.value.reason == "ENOTDIR"
 
@@ -176,7 +195,7 @@ async def test_small_bodies_go_to_it(disk: Disk, tmp_path: Path, size: int) -> N
     sink = PartialFile(disk, str(tmp_path / "f"), 0o640)
     await sink.write(b"x" * size)
     before = process._number
-    assert await sink.commit() == size
+    assert await commit(sink) == size
     assert process._number == before + 1
     assert (tmp_path / "f").read_bytes() == b"x" * size
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640
@@ -187,7 +206,7 @@ async def test_larger_bodies_go_to_threads(disk: Disk, tmp_path: Path) -> None:
     process = await started(disk)
     sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
     await sink.write(b"x" * (SMALL + 1))
-    assert await sink.commit() == SMALL + 1
+    assert await commit(sink) == SMALL + 1
     assert process._number == 0
 
 
@@ -198,7 +217,7 @@ async def test_the_work_of_a_process_that_died_is_done_again(disk: Disk, tmp_pat
     sinks = [PartialFile(disk, str(tmp_path / f"{index}"), 0o644) for index in range(20)]
     for index, sink in enumerate(sinks):
         await sink.write(bytes([index]) * 10_000)
-    tasks = [asyncio.ensure_future(sink.commit()) for sink in sinks]
+    tasks = [asyncio.ensure_future(commit(sink)) for sink in sinks]
     await until(lambda: len(process._jobs) == 20)
     os.kill(process._process.pid, signal.SIGKILL)
     assert await asyncio.wait_for(asyncio.gather(*tasks), BOUND) == [10_000] * 20
@@ -206,7 +225,7 @@ async def test_the_work_of_a_process_that_died_is_done_again(disk: Disk, tmp_pat
     assert all((tmp_path / f"{index}").read_bytes() == bytes([index]) * 10_000 for index in range(20))
     assert disk.publisher(1) is None
     with pytest.raises(PublisherError):
-        await process.publish(str(tmp_path / "late"), 0o644, [b"x"])
+        await publish(process, str(tmp_path / "late"), 0o644, [b"x"])
 
 
 async def test_one_that_dies_before_it_is_sent_anything(process: Publisher, tmp_path: Path) -> None:
@@ -215,7 +234,7 @@ async def test_one_that_dies_before_it_is_sent_anything(process: Publisher, tmp_
     os.kill(process._process.pid, signal.SIGKILL)
     await asyncio.to_thread(process._process.wait)
     with pytest.raises(PublisherError):
-        await process.publish(str(tmp_path / "f"), 0o644, [b"x"])
+        await publish(process, str(tmp_path / "f"), 0o644, [b"x"])
 
 
 async def test_threads_work_beside_one_that_lags(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,11 +244,11 @@ async def test_threads_work_beside_one_that_lags(disk: Disk, tmp_path: Path, mon
     os.kill(process._process.pid, signal.SIGSTOP)
     held = PartialFile(disk, str(tmp_path / "held"), 0o644)
     await held.write(b"held")
-    task = asyncio.ensure_future(held.commit())
+    task = asyncio.ensure_future(commit(held))
     await until(lambda: process._jobs and disk.publisher(1) is None)
     sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
     await sink.write(b"x")
-    assert await asyncio.wait_for(sink.commit(), BOUND) == 1
+    assert await asyncio.wait_for(commit(sink), BOUND) == 1
     assert names(tmp_path) == ["f"]
     os.kill(process._process.pid, signal.SIGCONT)
     assert await asyncio.wait_for(task, BOUND) == 4
@@ -242,7 +261,7 @@ async def test_an_abandon_waits_for_what_is_under_way(disk: Disk, tmp_path: Path
     os.kill(process._process.pid, signal.SIGSTOP)
     sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
     await sink.write(b"whole")
-    task = asyncio.ensure_future(sink.commit())
+    task = asyncio.ensure_future(commit(sink))
     await until(lambda: process._jobs)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -261,7 +280,7 @@ async def test_close_waits_for_what_nobody_waits_for(tmp_path: Path, monkeypatch
     disk = Disk()
     process = await started(disk)
     os.kill(process._process.pid, signal.SIGSTOP)
-    task = asyncio.ensure_future(process.publish(str(tmp_path / "f"), 0o644, [b"whole"]))
+    task = asyncio.ensure_future(publish(process, str(tmp_path / "f"), 0o644, [b"whole"]))
     await until(lambda: process._jobs)
     task.cancel()
     closing = asyncio.ensure_future(disk.close())
@@ -277,7 +296,7 @@ async def test_close_right_after_the_start(monkeypatch: pytest.MonkeyPatch) -> N
     """A process that has not yet said a word is ended as well."""
     monkeypatch.setattr(disk_module, "MANY", 1)
     disk = Disk()
-    disk.note(1)
+    assert disk.publisher(1) is None
     await asyncio.wait_for(disk.close(), BOUND)
     assert disk._publisher is not None
     assert disk._publisher._process.returncode is not None
@@ -311,13 +330,13 @@ async def test_where_it_cannot_start_threads_do_the_work(
     """Nobody notices, and no second start is tried."""
     with monkeypatch.context() as patch:
         spoil(patch)
-        disk.note(1)
+        assert disk.publisher(1) is None
         assert disk._starting is not None
         await disk._starting
     for name in ("a", "b"):
         sink = PartialFile(disk, str(tmp_path / name), 0o644)
         await sink.write(b"x")
-        assert await sink.commit() == 1
+        assert await commit(sink) == 1
     assert disk._publisher is None
 
 
@@ -326,7 +345,7 @@ async def test_a_program_that_ends_at_once(disk: Disk, monkeypatch: pytest.Monke
     program = tmp_path / "part.py"
     program.write_text("raise SystemExit(3)")
     monkeypatch.setattr(part, "__file__", str(program))
-    disk.note(1)
+    assert disk.publisher(1) is None
     await until(lambda: disk._publisher and disk._publisher._gone)
     assert disk.publisher(1) is None
 
@@ -340,7 +359,7 @@ async def test_a_loop_that_cannot_watch_sockets(disk: Disk, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "add_reader", refuse)
-        disk.note(1)
+        assert disk.publisher(1) is None
         assert disk._starting is not None
         await disk._starting
     assert disk.publisher(1) is None
@@ -350,7 +369,7 @@ async def test_a_loop_that_cannot_watch_sockets(disk: Disk, monkeypatch: pytest.
 async def test_signals_to_the_group_are_for_us(process: Publisher, tmp_path: Path, name: str) -> None:
     """Ctrl-C, a closed terminal or a service manager does not end it under our hands."""
     os.kill(process._process.pid, getattr(signal, name))
-    await process.publish(str(tmp_path / "f"), 0o644, [b"x"])
+    await publish(process, str(tmp_path / "f"), 0o644, [b"x"])
     assert os.getpgid(process._process.pid) != os.getpgid(0)
 
 
@@ -363,7 +382,9 @@ def test_it_ends_when_we_are_killed(tmp_path: Path) -> None:
         "    process = Publisher(asyncio.get_running_loop())\n"
         "    process.attach()\n"
         "    while not process.prompt: await asyncio.sleep(0.001)\n"
-        "    await process.publish(sys.argv[1], 0o644, [b'x'])\n"
+        "    answered = asyncio.Event()\n"
+        "    process.hand_in(sys.argv[1], 0o644, [b'x'], None, lambda error: answered.set())\n"
+        "    await answered.wait()\n"
         "    print(process._process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
-import resource
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from aiodownload.storage import disk as disk_module
 from aiodownload.storage.publisher import Publisher
 from aiodownload.testing import FaultServer, ok
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process for small files needs a socket pair")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the process for small files needs POSIX")
 
 BOUND = 10  # seconds for what takes milliseconds
 
@@ -154,6 +152,7 @@ async def test_killed_and_cancelled_at_once(download: AioDownload, server: Fault
 
 async def test_a_disk_that_refuses(download: AioDownload, server: FaultServer) -> None:
     """The bundle fails with the reason, ``on_fail`` is told once, and what was there before stays."""
+    resource = pytest.importorskip("resource")
     process = await process_of(download, server)
     resource.prlimit(process._process.pid, resource.RLIMIT_FSIZE, (100, 100))
     bundles = await asyncio.wait_for(download.swarm([*urls_of(server, 3), server.on("/tiny", ok(b"tiny"))]), BOUND)
@@ -199,6 +198,7 @@ async def test_a_single_try(download: AioDownload, server: FaultServer, kill: bo
 
 async def test_a_single_try_and_a_disk_that_refuses(download: AioDownload, server: FaultServer) -> None:
     """As in a swarm."""
+    resource = pytest.importorskip("resource")
     process = await process_of(download, server)
     resource.prlimit(process._process.pid, resource.RLIMIT_FSIZE, (100, 100))
     bundle = AioDownloadBundle(server.on("/single", ok(b"x" * 1000)))
