@@ -30,6 +30,7 @@ from .errors import (
 )
 from .events import Received, Receiving, Watchers
 from .flow import Flow, Flows
+from .intake import divert
 from .permission import Permissions
 from .permit import Permit
 from .recorder import confirm
@@ -372,6 +373,7 @@ class Exchanges:
             flow=flow,
             divide=self._divider(bundle, permit, plan, flow),
             untouched=not self._override,
+            divert=divert,
         )
 
     def _divider(self, bundle: AioDownloadBundle, permit: Permit, plan: _Plan, flow: Flow | None) -> Divide | None:

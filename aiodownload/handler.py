@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import SocketTimeoutError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
-__all__ = ["HEAD_TIMEOUTS", "HeadTimeoutError", "WatchedHandler"]
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+
+__all__ = ["HEAD_TIMEOUTS", "HeadTimeoutError", "StandIn", "WatchedHandler"]
 
 HEAD_TIMEOUTS = 10  # timeouts that a head may take in all: a server that drips it, or says 102 for ever, holds a slot
 
 
 class HeadTimeoutError(SocketTimeoutError):
     """The head of an answer does not come to its end."""
+
+
+class StandIn(asyncio.BufferedProtocol):
+    """Gets what arrives for a handler, see :meth:`WatchedHandler.divert`."""
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more will arrive."""
+        raise NotImplementedError
 
 
 class WatchedHandler(ResponseHandler):
@@ -34,6 +45,7 @@ class WatchedHandler(ResponseHandler):
         self._look_out: asyncio.TimerHandle | None = None
         self._params: dict[str, Any] = {}
         self._begun = b""  # what has come while the head of an answer is to come
+        self._stand_in: StandIn | None = None
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be sent."""
@@ -67,6 +79,41 @@ class WatchedHandler(ResponseHandler):
         """What has arrived is no HTTP, or the connection has ended."""
         if not (isinstance(exc, HttpProcessingError) and self._asked_at is not None and self._answered()):
             super().set_exception(exc, *cause)
+            if self._stand_in is not None:
+                self._stand_in.fail(exc)
+
+    def is_receiving(self, content: StreamReader) -> bool:
+        """Whether the rest of just this body is what will arrive next."""
+        return (
+            self.transport is not None
+            and not self.transport.is_closing()
+            and self._payload is content
+            and self._exception is None
+            and not (content.is_eof() or self._reading_paused or self._buffer_paused or self._tail)
+        )
+
+    def divert(self, stand_in: StandIn) -> asyncio.Transport:
+        """Let ``stand_in`` have what arrives, until :meth:`complete`."""
+        if self.transport is None:
+            raise RuntimeError("the connection is gone")
+        self._stand_in = stand_in
+        self.transport.set_protocol(stand_in)
+        return self.transport
+
+    def complete(self, content: StreamReader) -> None:
+        """The body has come by the stand-in: the connection is free for the next request, or is closed."""
+        self._stand_in = self._parser = None  # that has seen but its beginning; the next request brings another
+        if self.transport is not None:
+            self.transport.set_protocol(self)
+        content.feed_eof()
+
+    def arrived(self) -> None:
+        """The stand-in has got something, or waits again."""
+        self._reschedule_timeout()
+
+    def held(self) -> None:
+        """The server waits for the stand-in."""
+        self._drop_timeout()
 
     def _answered(self) -> bool:
         """Whether there was an answer of a declared length all the same, and what is no HTTP came only after it.
@@ -100,6 +147,8 @@ class WatchedHandler(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing more to look out for."""
+        if self._stand_in is not None:
+            self._stand_in = self._parser = None
         super().connection_lost(exc)
         if self._look_out is not None:
             self._look_out.cancel()

@@ -12,7 +12,7 @@ from ..errors import DiskError
 from ..storage.disk import Disk
 from ..storage.home import Home
 from ..storage.part import PartError
-from ..storage.partial import PartialFile
+from ..storage.partial import PartialFile, Piece
 from .names import extension_of, identity
 from .rows import Row, row_of
 from .shard import Sample
@@ -73,7 +73,7 @@ class Member(PartialFile):
 
     # From here on: in a disk thread.
 
-    def _join(self, row: Row, at: int, chunks: list[bytes]) -> None:
+    def _join(self, row: Row, at: int, chunks: list[Piece]) -> None:
         with self._lock:
             if self._ended:
                 raise DiskError(self.path, None, "finish")

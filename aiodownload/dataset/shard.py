@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
@@ -59,7 +59,7 @@ class Sample(NamedTuple):
     extension: str
     modified: float
     size: int
-    body: list[bytes] | Part
+    body: Sequence[bytes | memoryview] | Part
 
 
 class Shard:
@@ -206,7 +206,7 @@ class Shard:
             os.fsync(self._tar)
         return row, place
 
-    def _put(self, chunks: Iterable[bytes], place: int) -> int:
+    def _put(self, chunks: Iterable[bytes | memoryview], place: int) -> int:
         if self._tar is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return place + sum(write_at(self._tar, chunks, place))

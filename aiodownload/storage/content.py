@@ -8,9 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from aiohttp import StreamReader
+    from aiohttp import ClientResponse, StreamReader
 
-__all__ = ["Arriving", "Body", "Flow", "OtherContent", "Read"]
+    from .buffers import Buffers
+
+__all__ = ["Arriving", "Body", "Divert", "Flow", "Intake", "OtherContent", "Read"]
 
 # So much of a large body may arrive while the disk is waited for, before the server is told to wait.
 AHEAD = 1 << 20
@@ -23,6 +25,27 @@ class Flow(Protocol):
 
     async def read(self, read: Read, size: int) -> bytes:
         """The next bytes, not sooner than they may come."""
+
+
+class Intake(Protocol):
+    """The rest of a large body, which arrives in buffers; see ``intake``."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been read."""
+
+    async def read(self) -> memoryview:
+        """The next full buffer, good until the second call after this one; or the last one, or nothing at the end."""
+
+    def rest(self) -> list[memoryview]:
+        """What has arrived and was not read, after a failure."""
+
+    def close(self) -> None:
+        """All has been read, and nobody looks at it any more."""
+
+
+Divert: TypeAlias = "Callable[[ClientResponse, StreamReader, bytes, int, Buffers], Intake | None]"
+"""Makes that, see :func:`aiodownload.intake.divert`."""
 
 
 class Body:
@@ -42,9 +65,26 @@ class Body:
 
         :raises RuntimeError: if something has.
         """
-        self._first += self.content.read_nowait()
+        self._take()
         if getattr(self.content, "total_bytes", len(self._first)) != len(self._first):
             raise RuntimeError("a part of the body was read before super().on_success(); call that first")
+
+    def intake(self, divert: Divert, response: ClientResponse, length: int, buffers: Buffers) -> Intake | None:
+        """Let a body of ``length`` bytes, nothing of which is on its way to the file, come into ``buffers``.
+
+        :returns: where it arrives; None if it is to be read here.
+        """
+        if self._flow is not None:
+            return None
+        self._take()
+        intake = divert(response, self.content, self._first, length, buffers)
+        if intake is not None:
+            self._first = b""
+        return intake
+
+    def _take(self) -> None:
+        """Take out what has come."""
+        self._first += self.content.read_nowait()
 
     def at_end(self) -> bool:
         """Whether everything has been read."""

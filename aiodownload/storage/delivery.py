@@ -19,7 +19,7 @@ from ..errors import (
     TooLargeError,
     TransportError,
 )
-from .content import Arriving, Body, Flow, OtherContent
+from .content import Arriving, Body, Divert, Flow, Intake, OtherContent
 from .decoding import Decoder, codings, kept_as_sent
 from .digests import NAMES, from_headers
 from .disposition import modified, suggestion
@@ -104,6 +104,7 @@ class Delivery:
     :param flow: limits how fast the body may come, and how slowly; None for no limit.
     :param divide: fetches a large file in several parts, and one of which several parts are missing; None: neither.
     :param untouched: whether nobody else can have read of the body (bool).
+    :param divert: lets a large body come into buffers; None: it has to be read from the response.
     """
 
     def __init__(
@@ -120,7 +121,10 @@ class Delivery:
         flow: Flow | None = None,
         divide: Divide | None = None,
         untouched: bool = False,
+        divert: Divert | None = None,
     ) -> None:
+        self._divert = divert
+        self._intake: Intake | None = None
         self._limited = flow is not None
         self._divide = divide
         self._received = received
@@ -177,9 +181,7 @@ class Delivery:
             path = self._appearance(sink, own)
             decoder = self._coding(path)
             self._expect(sink, decoded=decoder is not None)
-            proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
-            if strategy.strict and proof is Verified.NONE:
-                raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
+            proof = self._proof()
             if sink.labelled:
                 self._label(sink, path, proof, total if decoder is None else None)
             await self._read(sink, decoder)
@@ -190,6 +192,8 @@ class Delivery:
             if not sink.hand_in(publishing.tell):
                 bundle.verified = proof  # an archive keeps account of it
                 publishing.tell(await sink.commit(), None)
+                if self._intake is not None:
+                    self._intake.close()
             elif wait:
                 await publishing.finish()
             else:
@@ -204,6 +208,13 @@ class Delivery:
                 self._workspace.kept(bundle)
             raise
         return None
+
+    def _proof(self) -> Verified:
+        """What is going to prove the whole."""
+        proof = Verified.DIGEST if any(one.proves for one in self._expected) else self._framing.proof
+        if proof is Verified.NONE and self._workspace.strategy.strict:
+            raise BodyError("nothing says where the body ends, and strict=True keeps no such file", False)
+        return proof
 
     def _see_whole(self, sink: Sink, total: int | None) -> None:
         """See that nothing is missing."""
@@ -296,7 +307,13 @@ class Delivery:
         received = 0
         limit, chunk_size = self._workspace.strategy.max_bytes, self._workspace.strategy.chunk_size
         at_end, declared = self._body.at_end, self._framing.length
-        read = self._body.reader(large=(declared or 0) > BATCH and chunk_size >= PORTION)
+        as_it_comes = chunk_size >= PORTION
+        if as_it_comes and declared is not None and declared > PORTION and isinstance(sink, PartialFile):
+            intake = self._direct(declared)
+            if intake is not None:
+                await self._take_in(sink, intake)
+                return
+        read = self._body.reader(large=(declared or 0) > BATCH and as_it_comes)
         while chunk := await read(chunk_size):
             received += len(chunk)
             if limit is not None and received > limit:
@@ -306,6 +323,30 @@ class Delivery:
             await sink.write(chunk)
             if at_end():  # a small body has come with its head
                 break
+        self._all_received(received)
+
+    def _direct(self, length: int) -> Intake | None:
+        """Where a body of ``length`` bytes comes in without a detour; None if it has to be read."""
+        framing = Framing.of(self._response)
+        if self._divert is None or framing.chunked or framing.length != length:
+            return None
+        self._intake = self._body.intake(self._divert, self._response, length, self._workspace.buffers)
+        return self._intake
+
+    async def _take_in(self, sink: PartialFile, intake: Intake) -> None:
+        """Receive a body in buffers: while one is written, the next one is filled."""
+        received = 0
+        try:
+            while data := await intake.read():
+                received += len(data)
+                if intake.left:
+                    await sink.store(data)
+                else:
+                    sink.take(data)  # it makes one trip with the publication
+        except BaseException:
+            for data in intake.rest():
+                sink.take(data)
+            raise
         self._all_received(received)
 
     def _is_divisible(self, sink: PartialFile, origin: Origin) -> bool:

@@ -27,8 +27,9 @@ RECORD = ".part.json"
 _PART = ".part"
 
 # Bytes after which the record is brought up to date; what is lost with a process is at most that, and what it had in
-# memory.
+# memory.  Of a large file, they are four times as many.
 CHECKPOINT = 4 << 20
+LARGE = 1 << 28  # bytes
 # Seconds after which the bytes are also brought to the disk itself, so that a power cut does not cost hours of
 # work.  A fast download never waits for that.
 SYNC_EVERY = 30.0
@@ -60,6 +61,7 @@ class KeptPart(Part):
     def __init__(self, path: str, mode: int, origin: Origin, *, root: str | None = None, durable: bool = False) -> None:
         super().__init__(path, mode, _tag, root=root, durable=durable)
         self.origin = origin
+        self._every = CHECKPOINT if origin.total < LARGE else 4 * CHECKPOINT
         self.ranges: Ranges = ()  # what it holds
         self._record: Record | None = None
         self._noting: bool | None = None  # not known before there is something to note
@@ -105,7 +107,7 @@ class KeptPart(Part):
         if self._noting is None and self._folder is not None:
             self._noting = _make_way(self._folder, os.path.basename(self.path))
             self._note(())
-        elif count(self.ranges) - self._noted >= CHECKPOINT:
+        elif count(self.ranges) - self._noted >= self._every:
             self._note(self._sync())
 
     def publish(self, before: Callable[[os.stat_result], object] = lambda state: None) -> None:

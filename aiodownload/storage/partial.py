@@ -7,8 +7,9 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from ..checksums import Hasher
 from ..entries import FileState, Publication
@@ -20,7 +21,9 @@ from .part import Part, PartError
 from .publisher import Publisher, PublisherError
 from .record import Ranges, gaps
 
-__all__ = ["PartialFile"]
+__all__ = ["PartialFile", "Piece"]
+
+Piece: TypeAlias = bytes | memoryview
 
 # Bytes that are collected before a trip to a disk thread.  A body that fits makes one trip in all: open, write,
 # close, rename.
@@ -78,8 +81,8 @@ class PartialFile:
             self._part, self._size, self._origin = part, part.size, part.origin
         self.path = self.target = path
         self._mode = mode
-        self._buffer: list[bytes] = []
-        self._batches: deque[tuple[int, list[bytes]]] = deque()  # with the place of each
+        self._buffer: list[Piece] = []
+        self._batches: deque[tuple[int, list[Piece]]] = deque()  # with the place of each
         self._lock = threading.Lock()  # a cancelled trip may still be under way when the next one starts
 
     @property
@@ -118,10 +121,24 @@ class PartialFile:
         """Say who is to be told of the final path and the file, in the thread, just before it gets that name."""
         self._note = note
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes; each batch goes to the disk while the next is being received."""
+    def take(self, data: Piece) -> None:
+        """Take the next bytes, which go to the disk later."""
         self._buffer.append(data)
         self._buffered += len(data)
+
+    async def store(self, data: memoryview) -> None:
+        """Take the next bytes, which set out for the disk; what was taken before is there when this returns.
+
+        :raises DiskError: if that could not be stored.
+        """
+        self.take(data)
+        await self._arrived()
+        self._batches.append((self._size, self._take()))
+        self._set_out()
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; each batch goes to the disk while the next is being received."""
+        self.take(data)
         if self._buffered < (BATCH if self._size < LARGE else LARGE_BATCH):
             return
         self._batches.append((self._size, self._take()))
@@ -142,7 +159,7 @@ class PartialFile:
             return ()
         return gaps(self._part.ranges if isinstance(self._part, KeptPart) else (), self._origin.total)
 
-    async def place(self, at: int, chunks: list[bytes]) -> None:
+    async def place(self, at: int, chunks: Sequence[Piece]) -> None:
         """Bring ``chunks`` to the disk where they belong, in any order; nothing else writes then.
 
         :param at: the place of their first byte.
@@ -236,20 +253,20 @@ class PartialFile:
             return self._size - self._batches[0][0]
         return 0
 
-    def _rest(self) -> tuple[int, list[bytes]]:
+    def _rest(self) -> tuple[int, list[Piece]]:
         """What no trip has taken along, and its place."""
         at = self._batches[0][0] if self._batches else self._size
         chunks = [chunk for _, batch in self._batches for chunk in batch]
         self._batches.clear()
         return at, chunks + self._take()
 
-    def _take(self) -> list[bytes]:
+    def _take(self) -> list[Piece]:
         taken, self._buffer = self._buffer, []
         self._size += self._buffered
         self._buffered = 0
         return taken
 
-    def _check(self, hasher: Hasher, chunks: list[bytes]) -> None:
+    def _check(self, hasher: Hasher, chunks: Sequence[Piece]) -> None:
         """Check a body that is small enough not to hold anybody up."""
         for chunk in chunks:
             hasher.update(chunk)
@@ -261,7 +278,7 @@ class PartialFile:
 
     # From here on: in a disk thread.
 
-    def _place(self, part: Part, at: int, chunks: list[bytes]) -> None:
+    def _place(self, part: Part, at: int, chunks: Sequence[Piece]) -> None:
         with self._lock:
             if self._ended or not isinstance(part, KeptPart):
                 raise DiskError(self.path, None, "write")
@@ -276,7 +293,7 @@ class PartialFile:
             while self._batches and not self._ended:
                 self._append(part, *self._batches.popleft())
 
-    def _publish(self, part: Part, at: int, chunks: list[bytes]) -> None:
+    def _publish(self, part: Part, at: int, chunks: list[Piece]) -> None:
         with self._lock:
             if self._ended:
                 raise DiskError(self.path, None, "finish")
@@ -293,7 +310,7 @@ class PartialFile:
         if self._note is not None:
             self._note(self.target, FileState.of(state))
 
-    def _append(self, part: Part, at: int, chunks: list[bytes], *, whole: bool = False) -> None:
+    def _append(self, part: Part, at: int, chunks: Sequence[Piece], *, whole: bool = False) -> None:
         """Write ``chunks``, whose place is after the first ``at`` bytes and nowhere else."""
         if part.size != at:
             raise DiskError(self.path, None, "write")
@@ -308,7 +325,7 @@ class PartialFile:
         except PartError as error:
             raise self._refused(error) from error
 
-    def _end(self, part: Part, at: int = 0, chunks: list[bytes] | None = None) -> bool:
+    def _end(self, part: Part, at: int = 0, chunks: list[Piece] | None = None) -> bool:
         """Keep the partial file with the last ``chunks``; discard it without, or if it is not worth keeping."""
         with self._lock:
             if self._ended:

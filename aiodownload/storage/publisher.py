@@ -95,7 +95,9 @@ class Publisher:
         """Whether it takes jobs, and is not behind with its answers."""
         return self._ready and not self._gone and (not self._jobs or self._loop.time() < self._unheard + PROMPT)
 
-    def hand_in(self, path: str, mode: int, body: Iterable[bytes], root: str | None, answer: Answer) -> None:
+    def hand_in(
+        self, path: str, mode: int, body: Iterable[bytes | memoryview], root: str | None, answer: Answer
+    ) -> None:
         """Have a whole body published, without waiting for it.
 
         :param path: the final path (absolute str).

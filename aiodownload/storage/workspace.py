@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..entries import FileState
 from ..homes import is_store
+from .buffers import Buffers
 from .digests import agrees
 from .disk import Disk
 from .home import Home, Opened
@@ -55,6 +56,7 @@ class Workspace:
         self.strategy = strategy
         self.disk = Disk()
         self.places = Places()
+        self.buffers = Buffers()
         self.opened: Opened | None = None
         self._home: asyncio.Future[Opened] | None = None
 
