@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Buffers"]
 
+LARGEST = 1 << 22  # bytes of one buffer
 KEPT = 1 << 25  # bytes of buffers that nobody uses
 
 
@@ -11,6 +12,10 @@ class Buffers:
     """The buffers of one entered AioDownload."""
 
     def __init__(self) -> None:
+        # asyncio asks for 256 KiB for each piece that it receives, and gives back what was too much.  glibc gets blocks
+        # of that size from the system each time, until one that was larger has been given back (mallopt(3),
+        # M_MMAP_THRESHOLD).
+        bytearray(LARGEST)
         self._free: dict[int, list[bytearray]] = {}
         self._kept = 0
 

@@ -17,6 +17,7 @@ from .folder import Folder
 
 __all__ = [
     "ACTIONS",
+    "INLINE",
     "MAX_NAME",
     "READY",
     "REPLY",
@@ -279,9 +280,11 @@ def _create(folder: Folder, name: str, mode: int, tag: str) -> tuple[int, str]:
 
 # What goes through the socket.  Numbers are of this machine's byte order: both ends are on it.
 
-REQUEST = struct.Struct("=IIII")
-"""Before each body: number of the job, mode, bytes of the paths, bytes of the body; then the root, a NUL and the
-path, then the body."""
+REQUEST = struct.Struct("=IIIII")
+"""For each job: its number, mode, bytes of the paths, bytes of the body, place of the body in the memory that both ends
+share; then the root, a NUL and the path.  The body follows if its place is :data:`INLINE`."""
+
+INLINE = 0xFFFFFFFF
 
 REPLY = struct.Struct("=IBi")
 """For each job: its number, 0 if it was published or 1 + the index of the action that failed, the errno or -1."""
@@ -293,11 +296,12 @@ _PORTION = 1 << 18
 _PATIENCE = 5000  # ms
 
 
-def serve(descriptor: int, tag: str) -> None:
+def serve(descriptor: int, tag: str, shared: memoryview | None = None) -> None:
     """Publish what comes through a connected socket, until its other end is closed.
 
     :param descriptor: of the socket (int), blocking.
     :param tag: for the names of the partial files (str).
+    :param shared: memory in which the other end leaves bodies, or None.
     """
     import select
 
@@ -314,25 +318,25 @@ def serve(descriptor: int, tag: str) -> None:
         if not data:
             return
         received += data
-        taken, replies = _do(memoryview(received), tag)
+        taken, replies = _do(memoryview(received), tag, shared or memoryview(b""))
         del received[:taken]
         _send(descriptor, replies)
 
 
-def _do(received: memoryview, tag: str) -> tuple[int, bytes]:
+def _do(received: memoryview, tag: str, shared: memoryview) -> tuple[int, bytes]:
     """Do every job that is whole in ``received``; return the bytes that they took, and the replies."""
     start, replies = 0, []
     with received, contextlib.ExitStack() as opened:
         folders: dict[tuple[str, str], Folder] = {}  # for these jobs only: those after them look again
         while start + REQUEST.size <= len(received):
-            number, mode, path_size, body_size = REQUEST.unpack_from(received, start)
+            number, mode, path_size, body_size, place = REQUEST.unpack_from(received, start)
             path_at = start + REQUEST.size
             body_at = path_at + path_size
-            end = body_at + body_size
+            end = body_at + (body_size if place == INLINE else 0)
             if end > len(received):
                 break
             root, _, path = os.fsdecode(bytes(received[path_at:body_at])).partition("\0")
-            with received[body_at:end] as body:
+            with received[body_at:end] if place == INLINE else shared[place : place + body_size] as body:
                 replies.append(_reply(number, path, mode, body, tag, _opener(root, path, folders, opened)))
             start = end
     return start, b"".join(replies)
@@ -370,6 +374,12 @@ def _send(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def _shared(descriptor: int) -> memoryview:
+    import mmap
+
+    return memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
+
+
 def main() -> None:
     """Serve at standard input, until the other end has no more to say."""
     import signal
@@ -379,5 +389,5 @@ def main() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     with contextlib.suppress(OSError):  # the parent is gone
-        serve(sys.stdin.fileno(), sys.argv[1])
+        serve(sys.stdin.fileno(), sys.argv[1], _shared(int(sys.argv[2])) if len(sys.argv) > 2 else None)
     os._exit(0)  # nothing is left to tidy up, and somebody waits for the end

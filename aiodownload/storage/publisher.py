@@ -2,8 +2,9 @@
 
 A file of some KiB is five short system calls.  In a thread, each of them is a turn at the interpreter's lock that is
 taken from the event loop, and thousands of files a second are spent on taking turns: a run over many small files is
-about a third slower.  The process takes each body through a socket, as it was received, and answers when the file has
-its final name.  Nothing rests on it: where it cannot start, ends early or does not answer, threads do the work.
+about a third slower.  The process takes each body from memory that both share (through a socket, where there is none or
+it is full), and answers when the file has its final name.  Nothing rests on it: where it cannot start, ends early or
+does not answer, threads do the work.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, TypeAlias
 
 from . import part
 from .owner import me
-from .part import ACTIONS, REPLY, REQUEST, PartError
+from .part import ACTIONS, INLINE, REPLY, REQUEST, PartError
+
+if TYPE_CHECKING:
+    from .ring import Ring
 
 __all__ = ["Answer", "Publisher", "PublisherError"]
 
@@ -41,6 +45,16 @@ Answer: TypeAlias = Callable[["PartError | PublisherError | None"], object]
 event loop's exception handler."""
 
 
+def _ring() -> Ring | None:
+    """Memory to share, where there is such a thing."""
+    from .ring import Ring  # few programs publish so much that they need it
+
+    try:
+        return Ring()
+    except OSError:
+        return None
+
+
 class Publisher:
     """The process, and the socket to it.  Made in a thread; all else is for the event loop.
 
@@ -58,10 +72,13 @@ class Publisher:
         if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # Python is a part of some other program
             raise OSError(f"{sys.executable!r} may not be Python")
         self._socket, theirs = socket.socketpair()
+        self._ring = _ring()
+        shared = () if self._ring is None else (self._ring.descriptor,)
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 (the program is ours)
-                    [sys.executable, "-I", "-S", "-c", start, me().tag],
+                    [sys.executable, "-I", "-S", "-c", start, me().tag, *map(str, shared)],
+                    pass_fds=shared,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -69,6 +86,7 @@ class Publisher:
                 )
             except BaseException:
                 self._socket.close()
+                self._let_go()
                 raise
         self._socket.setblocking(False)
         self._loop = loop
@@ -76,8 +94,10 @@ class Publisher:
         self._gone = False
         self._unheard = 0.0  # since when it owes an answer
         self._number = 0
-        self._jobs: dict[int, tuple[Answer, str]] = {}
-        self._outbox: list[bytes] = []
+        self._jobs: dict[
+            int, tuple[Answer, str, bool]
+        ] = {}  # who is told, the path, whether it has a place in the ring
+        self._outbox: list[bytes | memoryview] = []
         self._unsent = memoryview(b"")
         self._blocked = False
         self._received = b""
@@ -96,7 +116,7 @@ class Publisher:
         return self._ready and not self._gone and (not self._jobs or self._loop.time() < self._unheard + PROMPT)
 
     def hand_in(
-        self, path: str, mode: int, body: Iterable[bytes | memoryview], root: str | None, answer: Answer
+        self, path: str, mode: int, body: Collection[bytes | memoryview], root: str | None, answer: Answer
     ) -> None:
         """Have a whole body published, without waiting for it.
 
@@ -109,18 +129,22 @@ class Publisher:
         """
         if self._gone:
             raise PublisherError
-        name, content = os.fsencode(f"{root or ''}\0{path}"), b"".join(body)
+        name, size = os.fsencode(f"{root or ''}\0{path}"), sum(map(len, body))
+        place = None if self._ring is None else self._ring.put(body, size)
         self._number = number = self._number % _LARGEST_NUMBER + 1  # 0 is the one of READY
         if not self._jobs:
             self._unheard = self._loop.time()
-        self._jobs[number] = answer, path
+        self._jobs[number] = answer, path, place is not None
         if not self._outbox:
             self._loop.call_later(GATHER, self._send)  # what else is finished by then goes along
-        self._outbox += (REQUEST.pack(number, mode, len(name), len(content)), name, content)
+        if place is None:
+            self._outbox += (REQUEST.pack(number, mode, len(name), size, INLINE), name, *body)
+        else:
+            self._outbox += (REQUEST.pack(number, mode, len(name), size, place), name)
 
     async def settled(self, path: str) -> None:
         """Wait until nothing is under way for ``path``, also if nobody waits for its answer any more."""
-        while any(path == other for _, other in self._jobs.values()):
+        while any(path == other for _, other, _ in self._jobs.values()):
             await self._change()
 
     async def idle(self) -> None:
@@ -137,18 +161,24 @@ class Publisher:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         jobs, self._jobs = self._jobs, {}
-        for answer, _ in jobs.values():
+        for answer, _, _ in jobs.values():
             self._answer(answer, PublisherError())
         self._tell_change()
 
     def end(self) -> None:
         """Let the process end, and wait for that.  Blocks; for a thread, after :meth:`detach`."""
         self._socket.close()
+        self._let_go()
         try:
             self._process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _let_go(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
 
     def _answer(self, answer: Answer, error: PartError | PublisherError | None) -> None:
         try:
@@ -206,7 +236,9 @@ class Publisher:
             if not number:
                 self._ready = True
                 continue
-            answer, _ = self._jobs.pop(number)
+            answer, _, has_place = self._jobs.pop(number)
+            if has_place and self._ring is not None:
+                self._ring.give_back()
             self._answer(answer, PartError(ACTIONS[failed - 1], None if errno < 0 else errno) if failed else None)
         if self._changed:
             self._tell_change()

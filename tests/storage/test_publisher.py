@@ -25,7 +25,7 @@ from aiodownload.storage import disk as disk_module
 from aiodownload.storage import part, publisher
 from aiodownload.storage.disk import SMALL, Disk
 from aiodownload.storage.owner import me
-from aiodownload.storage.part import READY, REPLY, REQUEST, PartError
+from aiodownload.storage.part import INLINE, READY, REPLY, REQUEST, PartError
 from aiodownload.storage.partial import PartialFile
 from aiodownload.storage.publisher import Publisher, PublisherError
 from aiodownload.storage.publishing import Publishing
@@ -139,6 +139,32 @@ async def test_more_than_the_socket_holds(process: Publisher, tmp_path: Path) ->
     os.kill(process._process.pid, signal.SIGCONT)
     await asyncio.wait_for(asyncio.gather(*tasks), BOUND)
     assert [(tmp_path / f"{index}").read_bytes() for index in range(40)] == [bytes([i]) * SMALL for i in range(40)]
+
+
+@pytest.mark.parametrize("missing", ["no such call", "refused"])
+async def test_without_memory_to_share(
+    missing: str, process: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bodies go through the socket."""
+
+    def refuse(name: str) -> int:
+        raise OSError(errno.ENOSYS, name)
+
+    if missing == "refused":
+        monkeypatch.setattr(os, "memfd_create", refuse)
+    else:
+        monkeypatch.delattr(os, "memfd_create")
+    other = await asyncio.to_thread(Publisher, asyncio.get_running_loop())
+    other.attach()
+    try:
+        assert other._ring is None
+        assert (process._ring is not None) is (sys.platform == "linux")
+        await until(lambda: other.prompt)
+        await publish(other, str(tmp_path / "f"), 0o644, (b"by ", b"the socket"))
+    finally:
+        other.detach()
+        await asyncio.to_thread(other.end)
+    assert (tmp_path / "f").read_bytes() == b"by the socket"
 
 
 async def test_replaces_an_old_file(process: Publisher, tmp_path: Path) -> None:
@@ -423,7 +449,7 @@ def line() -> Iterator[socket.socket]:
 def request(number: int, path: Path, body: bytes, mode: int = 0o644) -> bytes:
     """What is sent for one job."""
     name = b"\0" + os.fsencode(path)  # no root
-    return REQUEST.pack(number, mode, len(name), len(body)) + name + body
+    return REQUEST.pack(number, mode, len(name), len(body), INLINE) + name + body
 
 
 def test_the_program_takes_jobs_in_any_portions(line: socket.socket, tmp_path: Path) -> None:
