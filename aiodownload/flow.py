@@ -37,7 +37,8 @@ class Flow:
         heard: Callable[[int], None] | None = None,
     ) -> None:
         self._shares = shares
-        self._heard = heard
+        self.heard = heard
+        self.limited = bool(shares) or low_speed is not None
         self._low_speed = low_speed
         self._left = low_speed[1] if low_speed is not None else 0.0
         self._came = 0
@@ -50,8 +51,8 @@ class Flow:
         :raises LowSpeedError: if they come too slowly.
         """
         chunk = await (read(size) if self._low_speed is None else self._watched(read, size, self._low_speed))
-        if self._heard is not None and chunk:
-            self._heard(len(chunk))
+        if self.heard is not None and chunk:
+            self.heard(len(chunk))
         if self._shares and chunk:
             now = asyncio.get_running_loop().time()
             wait = max(share.take(len(chunk), now) for share in self._shares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientPayloadError
@@ -28,13 +29,19 @@ COUNT = 3  # buffers: one fills, one waits, one is being written
 
 
 def divert(
-    response: ClientResponse, content: StreamReader, first: bytes, length: int, buffers: Buffers
+    response: ClientResponse,
+    content: StreamReader,
+    first: bytes,
+    length: int,
+    buffers: Buffers,
+    heard: Callable[[int], None] | None = None,
 ) -> Intake | None:
     """Let the rest of a body come into ``buffers``.
 
     :param response: whose body is of ``length`` bytes, and as sent.
     :param content: what aiohttp makes of the body, of which everything that has come was read.
     :param first: what has come and is not on its way to the file.
+    :param heard: told how many bytes have come, each time.
     :returns: where it arrives; None if it has to come by aiohttp, or has come.
     """
     connection = response.connection
@@ -42,7 +49,7 @@ def divert(
     missing = length - content.total_bytes
     if missing < WORTHWHILE or not isinstance(handler, WatchedHandler) or not handler.is_receiving(content):
         return None
-    return Intake(handler, content, first, missing, buffers)
+    return Intake(handler, content, first, missing, buffers, heard)
 
 
 class Intake(StandIn):
@@ -56,14 +63,22 @@ class Intake(StandIn):
     :param first: what has arrived already.
     :param missing: bytes that are still to come; not one more is read.
     :param buffers: where buffers come from.
+    :param heard: told how many bytes have come, each time.
     """
 
     def __init__(
-        self, handler: WatchedHandler, content: StreamReader, first: bytes, missing: int, buffers: Buffers
+        self,
+        handler: WatchedHandler,
+        content: StreamReader,
+        first: bytes,
+        missing: int,
+        buffers: Buffers,
+        heard: Callable[[int], None] | None,
     ) -> None:
         self._handler = handler
         self._content = content
         self._buffers = buffers
+        self._heard = heard
         self._length = self._left = len(first) + missing
         self._size = LARGE_BUFFER if self._length >= LARGE else BUFFER
         self._free: list[bytearray] = []
@@ -139,6 +154,8 @@ class Intake(StandIn):
         self._at += nbytes
         self._left -= nbytes
         self._handler.arrived()
+        if self._heard is not None:
+            self._heard(nbytes)
         if self._at == len(self._view):
             self._next()
 

@@ -20,7 +20,17 @@ from conftest import Quick
 from storage.test_partial import OsThat
 
 import aiodownload
-from aiodownload import AioDownload, AioDownloadBundle, BodyError, DigestError, DiskError, StallError, Status, Verified
+from aiodownload import (
+    AioDownload,
+    AioDownloadBundle,
+    BodyError,
+    DigestError,
+    DiskError,
+    Received,
+    StallError,
+    Status,
+    Verified,
+)
 from aiodownload import intake as intakes
 from aiodownload.connector import own_connector
 from aiodownload.intake import Intake, divert
@@ -310,6 +320,25 @@ def test_limits_go_by_aiohttp(server: FaultServer, quick: Make, files: Any) -> N
     assert aiodownload.one(server.on("/f", ok(BODY)), quick(strategy)).ok
     assert files() == {"f": BODY}
     assert strategy.by_aiohttp == [len(BODY)]
+
+
+def test_every_byte_is_heard_of(server: FaultServer, quick: Make, strategy: Noting, files: Any) -> None:
+    """An observer is told of all that comes, as it comes."""
+    heard: list[int] = []
+
+    class Listens:
+        """For bytes."""
+
+        def on_event(self, event: object) -> None:
+            """Note how many."""
+            if isinstance(event, Received):
+                heard.append(event.count)
+
+    url = server.on("/f", slow(BODY, 7, 0.02))
+    assert aiodownload.one(url, quick(strategy, observers=[Listens()])).ok
+    assert sum(heard) == len(BODY)
+    assert len(heard) >= 7
+    assert strategy.by_aiohttp[0] < MIB
 
 
 class ReadsByItself(aiodownload.DownloadStrategy):

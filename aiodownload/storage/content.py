@@ -23,6 +23,12 @@ Read: TypeAlias = Callable[[int], Awaitable[bytes]]
 class Flow(Protocol):
     """Limits how fast a body may come, and how slowly."""
 
+    limited: bool
+    """Whether it does."""
+
+    heard: Callable[[int], None] | None
+    """Told how many bytes have come, each time."""
+
     async def read(self, read: Read, size: int) -> bytes:
         """The next bytes, not sooner than they may come."""
 
@@ -44,7 +50,9 @@ class Intake(Protocol):
         """All has been read, and nobody looks at it any more."""
 
 
-Divert: TypeAlias = "Callable[[ClientResponse, StreamReader, bytes, int, Buffers], Intake | None]"
+Divert: TypeAlias = (
+    "Callable[[ClientResponse, StreamReader, bytes, int, Buffers, Callable[[int], None] | None], Intake | None]"
+)
 """Makes that, see :func:`aiodownload.intake.divert`."""
 
 
@@ -74,10 +82,11 @@ class Body:
 
         :returns: where it arrives; None if it is to be read here.
         """
-        if self._flow is not None:
+        flow = self._flow
+        if flow is not None and flow.limited:
             return None
         self._take()
-        intake = divert(response, self.content, self._first, length, buffers)
+        intake = divert(response, self.content, self._first, length, buffers, None if flow is None else flow.heard)
         if intake is not None:
             self._first = b""
         return intake

@@ -114,6 +114,11 @@ def _paired(name: str, work: dict[str, Any]) -> str:
         ours = f"{1e6 * cpu / work['files']:.0f} µs of CPU per file" if each else f"{cpu:.2f} s of CPU"
         held = f", and {max(row['our_peak'] for row in done):.0f} MiB at most" if memory else ""
         text += f"\nOurs takes {ours}{held}."
+    if "start" in work:
+        text += (
+            f"  Of its time, {work['start']:.2f} s are its start and its end with nothing to do, most of that "
+            f"``import aiohttp`` ({work['aiohttp']:.2f} s)."
+        )
     if work.get("server"):
         text += f"  The server answers {work['server']:,.0f} such requests a second to wrk, which keeps nothing."
     return text + f"  {len(done[0]['runs']) if done else 0} pairs each, measured on {work['date']}.\n"

@@ -21,7 +21,7 @@ import nginx
 
 from .programs import OURS, PROGRAMS, Job, Program, segmented
 from .servers import late, serving
-from .timing import digests, environment, once, pairs
+from .timing import digests, environment, once, pairs, timed
 
 __all__ = ["MEMORY", "PAIRED", "SPECIAL", "Setting", "Work", "served", "words"]
 
@@ -80,6 +80,8 @@ class Work:
                 rows.append(row)
                 tell(f"  {name}: {words(row)}")
             found = {"title": self.title, "files": count, "size": size, "concurrent": self.concurrent, "rows": rows}
+            found["start"] = _nothing(OURS, setting)
+            found["aiohttp"] = _idle([setting.python, "-c", "import aiohttp"])
             if count > 1 and not self.tls:
                 found["server"] = _server_limit(job(where).urls[0], self.concurrent)
         return found
@@ -210,6 +212,11 @@ def _nothing(program: Program, setting: Setting) -> float:
     """Seconds that a program takes to do nothing at all."""
     job = _job("http://127.0.0.1:9", [], 1, 0)
     return statistics.median(once(program, job, setting.python, digests([]), MEMORY).wall for _ in range(5))
+
+
+def _idle(command: list[str]) -> float:
+    """Seconds that a command takes."""
+    return statistics.median(timed(command, environment()).wall for _ in range(5))
 
 
 STREAM = """
