@@ -84,7 +84,7 @@ async def publish(process: Publisher, path: str, mode: int, body: Iterable[bytes
 async def commit(sink: PartialFile) -> int | None:
     """Publish a body as a delivery does; return its size."""
     bundle = AioDownloadBundle("http://127.0.0.1/")
-    publishing = Publishing(bundle, sink, sink.path, Verified.LENGTH)
+    publishing = Publishing(bundle, sink, Verified.LENGTH)
     if sink.hand_in(publishing.tell):
         await publishing.finish()
     else:
