@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -38,8 +39,11 @@ def semaphores_are_let_go(blockbuster: Any) -> Iterator[None]:
     if blockbuster is not None and "os.write" in blockbuster.functions:
         functions = {"_check_alive", "_send"}
         blockbuster.functions["os.write"].can_block_in("multiprocessing/resource_tracker.py", functions)
+    modules = len(sys.modules)
     yield
     gc.collect()
+    if len(sys.modules) > modules:
+        gc.freeze()  # as in pytest_collection_finish: what the test imported stays
 
 
 @pytest.fixture(params=["threads", "processes"])

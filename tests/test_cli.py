@@ -18,9 +18,11 @@ from aiodownload.testing import FaultServer, ok, redirect, stall, status
 
 pytest.importorskip("click", reason="the extra cli is not installed")
 
+from test_cli_session import aiodownload as called
+
 
 def aiodownload(*arguments: str, text: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
+    """Run the command in a process of its own; ``called`` runs it in this one, which is quicker."""
     return subprocess.run(
         [sys.executable, "-m", "aiodownload", *arguments],
         input=text,
@@ -85,8 +87,8 @@ def test_json_lines(server: FaultServer, tmp_path: Path) -> None:
 def test_skip_cached(server: FaultServer, tmp_path: Path) -> None:
     """--skip-cached makes no request for a file that is there."""
     url = server.on("/a", ok(b"x"))
-    aiodownload("get", url, "-o", str(tmp_path))
-    done = aiodownload("get", url, "-o", str(tmp_path), "--skip-cached", "--strategy", "backoff")
+    called("get", url, "-o", str(tmp_path))
+    done = called("get", url, "-o", str(tmp_path), "--skip-cached", "--strategy", "backoff")
     assert done.returncode == 0
     assert "Cache hit" in done.stderr
     assert len(server.requests) == 1
@@ -106,7 +108,7 @@ def test_skip_cached(server: FaultServer, tmp_path: Path) -> None:
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], says: str) -> None:
     """A wrong call says what is wrong, on standard error, and exits with 2."""
-    done = aiodownload(*arguments)
+    done = called(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -123,8 +125,8 @@ def test_unusable_home_is_exit_code_2(server: FaultServer, tmp_path: Path) -> No
 
 def test_help_names_every_option() -> None:
     """--help explains the commands and the exit codes."""
-    assert "Exit codes" in aiodownload("--help").stdout
-    told = aiodownload("get", "--help").stdout
+    assert "Exit codes" in called("--help").stdout
+    told = called("get", "--help").stdout
     for option in ("--input", "--output", "--strategy", "--concurrent", "--json", "--skip-cached", "--max-bytes"):
         assert option in told
 
@@ -155,7 +157,7 @@ def test_interrupted_is_exit_code_130(server: FaultServer, tmp_path: Path) -> No
 def test_a_retry_after_beyond_the_limit_ends_at_once(server: FaultServer, tmp_path: Path) -> None:
     """--max-retry-after is obeyed, and the reason is told."""
     url = server.on("/later", status(503, Retry_After="500"))
-    done = aiodownload("get", url, "-o", str(tmp_path), "--max-retry-after", "100")
+    done = called("get", url, "-o", str(tmp_path), "--max-retry-after", "100")
     assert done.returncode == 1
     assert "500 s" in done.stderr
 
@@ -182,11 +184,11 @@ def test_a_journal_makes_a_second_call_do_what_is_missing(server: FaultServer, t
     """--journal: what is done is cached, without a request; --refresh asks again."""
     good, bad = server.on("/good", ok(b"x", ETag='"1"')), server.on("/bad", status(404), status(404), ok(b"late"))
     command = ["get", good, bad, "-o", str(tmp_path / "out"), "--journal", str(tmp_path / "j.db")]
-    assert aiodownload(*command).returncode == 1
-    again = aiodownload(*command)
+    assert called(*command).returncode == 1
+    again = called(*command)
     assert again.returncode == 1
     assert "0 done (0 bytes), 1 cached, 1 failed" in again.stderr
-    last = aiodownload(*command, "--refresh")
+    last = called(*command, "--refresh")
     assert last.returncode == 0, last.stderr
     assert [request.headers.get("if-none-match") for request in server.asked("/good")] == [None, '"1"']
 
@@ -194,7 +196,7 @@ def test_a_journal_makes_a_second_call_do_what_is_missing(server: FaultServer, t
 def failing(server: FaultServer, tmp_path: Path, *more: str) -> list[str]:
     """A journal of one good URL and of some that have failed."""
     urls = [server.on("/good", ok(b"good")), server.on("/bad", status(404), ok(b"now")), server.url("/missing"), *more]
-    aiodownload("get", *urls, "-o", str(tmp_path / "out"), "--journal", str(tmp_path / "j.db"), "--max-attempts", "1")
+    called("get", *urls, "-o", str(tmp_path / "out"), "--journal", str(tmp_path / "j.db"), "--max-attempts", "1")
     server.requests.clear()
     return ["retry", str(tmp_path / "j.db")]
 
@@ -202,15 +204,15 @@ def failing(server: FaultServer, tmp_path: Path, *more: str) -> list[str]:
 def test_retry_redoes_failures_only(server: FaultServer, tmp_path: Path) -> None:
     """Each failed URL is asked again and goes to its own file; what is done is left alone; exit code as of get."""
     command = failing(server, tmp_path)
-    done = aiodownload(*command)
+    done = called(*command)
     assert done.returncode == 1
     assert "1 done (3 bytes), 0 cached, 1 failed" in done.stderr
     assert sorted(request.target for request in server.requests) == ["/bad", "/missing"]
     assert (tmp_path / "out" / f"127.0.0.1+{server.port}" / "bad").read_bytes() == b"now"
     server.on("/missing", ok(b"found"))
-    assert aiodownload(*command).returncode == 0
+    assert called(*command).returncode == 0
     server.requests.clear()
-    nothing = aiodownload(*command)
+    nothing = called(*command)
     assert nothing.returncode == 0
     assert "0 done (0 bytes), 0 cached, 0 failed" in nothing.stderr
     assert server.requests == []
@@ -219,7 +221,7 @@ def test_retry_redoes_failures_only(server: FaultServer, tmp_path: Path) -> None
 def test_retry_says_what_it_cannot_do(server: FaultServer, tmp_path: Path) -> None:
     """The journal holds no password: such a URL is named and left out, and the exit code is 1."""
     secret = server.url("/secret").replace("//", "//me:passw0rd@")
-    done = aiodownload(*failing(server, tmp_path, secret))
+    done = called(*failing(server, tmp_path, secret))
     assert done.returncode == 1
     assert f"left out: {server.url('/secret')}" in done.stderr
     assert "passw0rd" not in done.stderr
@@ -232,10 +234,10 @@ def test_retry_of_what_was_cut_off(server: FaultServer, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "j.db", isolation_level=None)) as database:
         database.execute("UPDATE urls SET state = 'enlisted' WHERE url LIKE '%/bad'")
         database.execute("UPDATE urls SET state = 'cancelled' WHERE url LIKE '%/missing'")
-    done = aiodownload(*command)
+    done = called(*command)
     assert done.returncode == 0
     assert "2 more have no outcome yet" in done.stderr
-    assert aiodownload(*command, "--unfinished").returncode == 1
+    assert called(*command, "--unfinished").returncode == 1
     assert len(server.requests) == 2
 
 
@@ -243,7 +245,7 @@ def test_retry_elsewhere(server: FaultServer, tmp_path: Path) -> None:
     """A folder that has been moved is given by -o."""
     command = failing(server, tmp_path)
     (tmp_path / "out").rename(tmp_path / "moved")
-    assert aiodownload(*command, "-o", str(tmp_path / "moved")).returncode == 1
+    assert called(*command, "-o", str(tmp_path / "moved")).returncode == 1
     assert (tmp_path / "moved" / f"127.0.0.1+{server.port}" / "bad").read_bytes() == b"now"
     assert not (tmp_path / "out").exists()
 
@@ -254,7 +256,7 @@ def test_retry_of_a_hostile_journal(server: FaultServer, tmp_path: Path) -> None
     with contextlib.closing(sqlite3.connect(tmp_path / "j.db", isolation_level=None)) as database:
         database.execute("UPDATE urls SET path = ? WHERE url LIKE '%/bad'", (str(tmp_path / "evil"),))
         database.execute("UPDATE urls SET path = ? WHERE url LIKE '%/missing'", (str(tmp_path / "out/../evil"),))
-    done = aiodownload(*command)
+    done = called(*command)
     assert done.returncode == 1
     assert done.stderr.count("left out") == 2
     assert not (tmp_path / "evil").exists()
@@ -271,14 +273,14 @@ def test_retry_writes_where_one_would_look(server: FaultServer, tmp_path: Path) 
     names = [".bashrc", "notes", "\x1b]0;pwned\x07"]
     urls = [server.on(f"/{number}", status(404), ok(b"evil")) for number in range(4)]
     journal = place / "j.db"
-    aiodownload("get", *urls, "-o", str(home), "--journal", str(journal), "--max-attempts", "1")
+    called("get", *urls, "-o", str(home), "--journal", str(journal), "--max-attempts", "1")
     with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as database:
         for number, name in enumerate(names):
             database.execute("UPDATE urls SET path = ? WHERE url LIKE ?", (name, f"%/{number}"))
-    done = aiodownload("retry", str(journal), cwd=place)
+    done = called("retry", str(journal), cwd=place)
     assert done.returncode == 2
     assert "name it with -o" in done.stderr
-    done = aiodownload("retry", str(journal), cwd=tmp_path)
+    done = called("retry", str(journal), cwd=tmp_path)
     assert done.returncode == 1
     assert "1 done" in done.stderr
     assert done.stderr.count("left out") == 3
@@ -286,7 +288,7 @@ def test_retry_writes_where_one_would_look(server: FaultServer, tmp_path: Path) 
         ".bashrc": b"precious",
         "notes": b"precious",
     }
-    done = aiodownload("retry", str(journal), "-o", str(home))
+    done = called("retry", str(journal), "-o", str(home))
     assert done.returncode == 1
     assert (home / ".bashrc").read_bytes() == b"precious"
     assert (home / "notes").read_bytes() == b"evil"  # that folder was named, and a strategy may have such names
@@ -298,7 +300,7 @@ def test_retry_of_what_is_no_journal(what: str, tmp_path: Path) -> None:
     file = tmp_path / "j.db"
     if what == "text":
         file.write_text("dear diary")
-    done = aiodownload("retry", str(file))
+    done = called("retry", str(file))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "j.db" in done.stderr
@@ -307,14 +309,14 @@ def test_retry_of_what_is_no_journal(what: str, tmp_path: Path) -> None:
 def test_get_takes_the_limits_of_a_strategy(server: FaultServer, tmp_path: Path) -> None:
     """Each setting of how to ask is an option of the same name; a wrong one is named."""
     url = server.on("/f", ok(b"x"))
-    done = aiodownload(
+    done = called(
         *("get", url, "-o", str(tmp_path), "--strategy", "adaptive", "--per-host", "3", "--rate", "100"),
         *("--bandwidth", "1e6", "--per-host-bandwidth", "1e5", "--low-speed", "100", "30", "--deadline", "60"),
         *("--retry-budget", "5", "--no-jitter", "--no-robots", "--contact", "ops@example.org"),
     )
     assert done.returncode == 0, done.stderr
     assert server.requests[0].headers["user-agent"].endswith("(+ops@example.org)")
-    wrong = aiodownload("get", url, "-o", str(tmp_path), "--rate", "0")
+    wrong = called("get", url, "-o", str(tmp_path), "--rate", "0")
     assert wrong.returncode == 2
     assert "rate must be a number above 0" in wrong.stderr
 
@@ -324,7 +326,7 @@ def test_get_obeys_robots_txt(server: FaultServer, tmp_path: Path) -> None:
     server.on("/robots.txt", ok(b"User-agent: *\nDisallow: /f\n"))
     url = server.on("/f", ok(b"x"))
     for options in (["--strategy", "polite"], ["--robots"]):
-        done = aiodownload("get", url, "-o", str(tmp_path), *options)
+        done = called("get", url, "-o", str(tmp_path), *options)
         assert done.returncode == 1
         assert "robots.txt does not allow it" in done.stderr
     assert server.asked("/f") == []

@@ -23,6 +23,8 @@ from aiodownload import testing
 from aiodownload.storage.paths import url_to_path
 from aiodownload.testing import FaultServer, Request, Script, each_path, ok, status
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 HOME = "/home/me"  # the current directory in the documents

@@ -224,7 +224,7 @@ def test_a_record_that_is_wrong_hurts_no_other(
     head = "url,path,digest\n" if name.endswith(".csv") else ""
     around = {"list.csv": "{}?{},,", "list.jsonl": '"{}?{}"', "list.txt": "{}?{}", "list.aria2": "{}?{}"}[name]
     content = f"{head}{around.format(url, 1)}\n{record.format(url=url)}\n{around.format(url, 2)}\n"
-    done = get(tmp_path, content, name, "--json")
+    done = get(tmp_path, content, name, "--json", "--strategy", "adaptive")
     assert done.exit_code == 1, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     (failed,) = [row for row in rows if not row["ok"]]

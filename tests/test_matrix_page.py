@@ -11,6 +11,8 @@ import pytest
 from matrix import outcome, page, remarks, rows, scripts, tools
 from matrix.server import FaultServer
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "matrix.rst"
 RESULTS = ROOT / "benchmarks" / "results" / "matrix.json"

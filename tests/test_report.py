@@ -128,8 +128,8 @@ def ran(server: FaultServer, tmp_path: Path) -> Path:
     bad = [server.on("/a", status(404)), server.on("/b", status(404)), server.on("/c", status(403))]
     torn = server.on("/torn", cut(b"y" * 4000, 1234))
     journal = tmp_path / "run.db"
-    command = ["get", *good, *bad, torn, "-o", tmp_path / "out", "--journal", journal, "--strategy", "backoff"]
-    done = aiodownload(*command, "--max-attempts", "1", "--concurrent", "4")
+    command = ["get", *good, *bad, torn, "-o", tmp_path / "out", "--journal", journal, "--strategy", "adaptive"]
+    done = called(*command, "--max-attempts", "1", "--concurrent", "4")
     assert done.returncode == 1
     return journal
 

@@ -19,9 +19,10 @@ from aiodownload.testing import FaultServer, ok, status
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
-
-MANY = 100_000
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium"),
+]
 
 # Of each text that is seen: its colour, and what is behind it.
 CONTRASTS = """() => {
@@ -58,24 +59,27 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture
-def small(server: FaultServer, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a real run of 10 URLs, three of which fail."""
-    urls = [server.on(f"/{number}", ok(b"x" * 1000 * number)) for number in range(7)]
-    urls += [server.on("/missing", status(404)), server.on("/broken", status(500)), "nonsense"]
-    aiodownload("get", *urls, "-o", tmp_path, "--journal", tmp_path / "j.db", "--max-attempts", "1")
-    assert aiodownload("report", tmp_path / "j.db").returncode == 0
-    return tmp_path / "j.html"
+    path = tmp_path_factory.mktemp("small")
+    options = ("-o", path, "--journal", path / "j.db", "--strategy", "adaptive", "--max-attempts", "1")
+    with FaultServer() as server:
+        urls = [server.on(f"/{number}", ok(b"x" * 1000 * number)) for number in range(7)]
+        urls += [server.on("/missing", status(404)), server.on("/broken", status(500)), "nonsense"]
+        aiodownload("get", *urls, *options)
+    assert aiodownload("report", path / "j.db").returncode == 0
+    return path / "j.html"
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of 100,000 URLs on 500 hosts, a tenth of which have failed."""
-    path = tmp_path_factory.mktemp("large") / "j.db"
-    urls = [f"https://host{n * n % 500}.example.org/data/{n % 97}/part-{n:06}.csv.gz?version=1" for n in range(MANY)]
+def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of so many URLs on 500 hosts, a tenth of which have failed."""
+    path, count = tmp_path_factory.mktemp("large") / "j.db", request.param
+    urls = [f"https://host{n * n % 500}.example.org/data/{n % 97}/part-{n:06}.csv.gz?version=1" for n in range(count)]
     journal = Journal(path)
     journal.open("/home/me/downloads")
-    for at in range(0, MANY, 5000):
+    for at in range(0, count, 5000):
         enlist(journal, urls[at : at + 5000])
         journal.settle(outcome(n, urls[n]) for n in range(at, at + 5000))
     journal.close()
@@ -159,7 +163,8 @@ def test_ten_urls(browser: Any, small: Path, width: int, scheme: str) -> None:
     looks_right(browser, small, width, scheme, seconds=5)
 
 
-def test_a_hundred_thousand_urls(browser: Any, large: Path) -> None:
+@pytest.mark.parametrize("large", [20_000, pytest.param(100_000, marks=pytest.mark.slow)], indirect=True)
+def test_many_urls(browser: Any, large: Path) -> None:
     """The same page is no larger than a few pictures, and opens as quickly."""
     assert large.stat().st_size < 1_500_000
     for width in (1280, 320):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from speed import page
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text())

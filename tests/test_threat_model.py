@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "threat_model.rst").read_text(encoding="utf-8")
 ATTACKS = (ROOT / "tests" / "proof" / "test_attacks.py").read_text(encoding="utf-8")

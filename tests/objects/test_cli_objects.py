@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -19,14 +20,16 @@ from aiodownload.testing import FaultServer, ok, slow, status
 pytest.importorskip("click", reason="the extra cli is not installed")
 pytest.importorskip("obstore", reason="the extra objects is not installed")
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from test_cli_session import Done
+from test_cli_session import aiodownload as called
+
+Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(s3_shelf: Shelf, tmp_path: Path) -> Run:
-    """Runs the command with credentials in its environment."""
-    environment = {
-        **os.environ,
+def credentials(s3_shelf: Shelf) -> dict[str, str]:
+    """The variables that have them."""
+    return {
         "AWS_ACCESS_KEY_ID": s3_shelf.options["access_key_id"],
         "AWS_SECRET_ACCESS_KEY": s3_shelf.options["secret_access_key"],
         "AWS_REGION": "us-east-1",
@@ -34,23 +37,24 @@ def run(s3_shelf: Shelf, tmp_path: Path) -> Run:
         "AWS_ALLOW_HTTP": "true",
     }
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "aiodownload", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-            timeout=50,
-        )
 
-    return call
+@pytest.fixture
+def run(credentials: dict[str, str], tmp_path: Path) -> Run:
+    """Runs the command in this process, with credentials in its environment."""
+    return functools.partial(called, cwd=tmp_path, **credentials)
 
 
-def test_get(s3_shelf: Shelf, server: FaultServer, run: Run, tmp_path: Path) -> None:
+def test_get(s3_shelf: Shelf, server: FaultServer, run: Run, credentials: dict[str, str], tmp_path: Path) -> None:
     """``-o s3://...``: objects, and nothing on the disk."""
     url = server.on("/a/b.txt", ok(b"hello"))
-    done = run("get", "-o", s3_shelf.home, "--json", url)
+    done = subprocess.run(
+        [sys.executable, "-m", "aiodownload", "get", "-o", s3_shelf.home, "--json", url],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **credentials},
+        timeout=50,
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["file_path"] == f"{s3_shelf.home}/127.0.0.1+{server.port}/a/b.txt"

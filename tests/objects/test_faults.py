@@ -76,8 +76,15 @@ FAULTS: dict[str, tuple[Callable[[bytes], Script], dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("old", [False, True], ids=["absent", "old"])
+@pytest.mark.parametrize(
+    ("size", "old"),
+    [
+        ("small", False),
+        ("large", True),
+        pytest.param("small", True, marks=pytest.mark.slow),
+        pytest.param("large", False, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_wrong_object(s3_shelf: Shelf, server: FaultServer, fault: str, old: bool, size: str) -> None:
     """A body that is not whole, or not the right one, leaves the place as it was."""
@@ -249,8 +256,18 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("when", WRITES)
-@pytest.mark.parametrize("refusal", [(403, "AccessDenied"), (503, "SlowDown"), (507, "InsufficientStorage")])
+REFUSALS = [(403, "AccessDenied"), (503, "SlowDown"), (507, "InsufficientStorage")]
+A_FEW = {("at once", 403), ("at the start", 507), ("a part", 503), ("at the end", 403)}
+
+
+@pytest.mark.parametrize(
+    ("when", "refusal"),
+    [
+        pytest.param(when, refusal, marks=[] if (when, refusal[0]) in A_FEW else pytest.mark.slow)
+        for when in WRITES
+        for refusal in REFUSALS
+    ],
+)
 def test_a_store_that_refuses(
     s3_shelf: Shelf, failing: type[Refusing], server: FaultServer, when: str, refusal: tuple[int, str]
 ) -> None:

@@ -256,10 +256,11 @@ asyncio.run(main())
 """
 
 
-def test_a_program_may_end_at_once() -> None:
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_program_may_end_at_once(count: int) -> None:
     """Threads of obstore that still want the interpreter's lock then would abort it, one time in four."""
     pytest.importorskip("obstore", reason="the extra objects is not installed")
-    for _ in range(4):
+    for _ in range(count):
         running = [subprocess.Popen([sys.executable, "-c", ENDS]) for _ in range(4)]
         assert [one.wait(30) for one in running] == [0] * 4
 

@@ -12,6 +12,8 @@ from simulation.world import World, moving, turns, zipf
 from aiodownload import Adaptive, Polite
 from aiodownload.request.adaptive import HostPace
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("per_second", [20, 100, 500])
 @pytest.mark.parametrize("latency", [0.005, 0.02])

@@ -16,6 +16,8 @@ from aiodownload.request.hosts import REMEMBERED
 from aiodownload.request.line import LATE
 from aiodownload.request.schedule import Entry, Limits, Schedule
 
+pytestmark = pytest.mark.once
+
 
 def schedule_of(
     concurrent: int, items: Iterable[str] = (), spacing: float = 0.0, *, per_host: int | None = None, **limits: object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -374,13 +375,13 @@ def test_tidy(tmp_path: Path) -> None:
 
 
 DYING = """
-import os, signal, sys
+import json, os, signal, sys, traceback
 from aiodownload.storage import folder, kept, part
 from aiodownload.storage.kept import KeptPart, Origin
-path, step, body = sys.argv[1], int(sys.argv[2]), bytes(range(256)) * 64
+body = bytes(range(256)) * 64
 kept.CHECKPOINT = 1
 class Os:
-    left = step
+    left = 0
     def __getattr__(self, name):
         value = getattr(os, name)
         if name not in ("open", "write", "writev", "rename", "replace", "unlink", "close", "fstat", "fchmod", "mkdir"):
@@ -394,26 +395,47 @@ class Os:
             return value(*a, **k)
         return counted
 kept.os = part.os = folder.os = Os()
-p = KeptPart(path, 0o644, Origin("0" * 64, '"a"', len(body)))
-for at in range(0, len(body), 4096):
-    p.append([body[at:at + 4096]])
-p.publish()
+def publish(path):
+    p = KeptPart(path, 0o644, Origin("0" * 64, '"a"', len(body)))
+    for at in range(0, len(body), 4096):
+        p.append([body[at:at + 4096]])
+    p.publish()
+for line in sys.stdin:
+    path, step = json.loads(line)
+    child = os.fork()
+    if not child:
+        Os.left = step
+        try:
+            publish(path)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def test_killed_at_every_step(tmp_path: Path) -> None:
     """SIGKILL at each system call: the final name is old or whole, the next one goes on, and nothing is left."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", DYING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONOPTIMIZE": ""},
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
     step, over = 0, False
     while not over:
         folder = tmp_path / f"{step}"
         folder.mkdir()
         target = folder / "f.bin"
         target.write_bytes(b"old")
-        done = subprocess.run(
-            [sys.executable, "-c", DYING, str(target), str(step)], check=False, env={**os.environ, "PYTHONOPTIMIZE": ""}
-        )
-        over = done.returncode == 0
-        assert over or done.returncode == -signal.SIGKILL
+        print(json.dumps([str(target), step]), file=program.stdin, flush=True)
+        code = int(program.stdout.readline())
+        over = code == 0
+        assert over or code == -signal.SIGKILL
         assert target.read_bytes() in (b"old", BODY)
         with Folder.open(str(folder)) as opened:
             sweep(opened, names(folder))
@@ -425,6 +447,7 @@ def test_killed_at_every_step(tmp_path: Path) -> None:
         assert names(folder) == ["f.bin"]
         step += 1
     assert step > 20
+    program.communicate(timeout=10)
 
 
 def test_the_owner_is_asked_for_by_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
