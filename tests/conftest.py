@@ -28,11 +28,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """With ``-n auto``: two for each processor, since half of the time of the tests is waiting."""
-    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-
-
 class Quick(Lenient):
     """Lenient's answers without its waits: so that a test of a retry takes no minute."""
 

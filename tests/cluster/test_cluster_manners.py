@@ -30,6 +30,13 @@ Make = Callable[..., AioDownload]
 Start = Callable[[int], list[FaultServer]]
 
 
+@pytest.fixture(params=["processes", pytest.param("threads", marks=pytest.mark.slow)])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    """What counts is kept by the caller; that threads work like processes, tests/cluster/test_facade.py says."""
+    found: Executor = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards that last for a fifth of a second, so that much goes from one to the next."""
@@ -65,7 +72,7 @@ def test_slots_are_of_the_whole_run(
     servers = hosts(4)
     for server in servers:
         server.default = count.script(0.02)
-    urls = [server.url(f"/{number}") for number in range(8) for server in servers]
+    urls = [server.url(f"/{number}") for number in range(15) for server in servers]
     found = aiodownload.swarm(urls, steady(Steady(concurrent=concurrent)), executor=executor, workers=4)
     assert all(bundle.ok for bundle in found)
     assert count.most <= concurrent

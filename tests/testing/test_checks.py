@@ -52,6 +52,12 @@ def unguarded(blockbuster: BlockBuster) -> None:
 
 
 @pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a server says nothing a try has to fail, and the sooner it may the sooner it does."""
+    monkeypatch.setattr("aiodownload.testing.faults.STALLED", 0.03)
+
+
+@pytest.fixture(autouse=True)
 def nothing_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A check writes nothing but temporary files, and takes them away."""
     monkeypatch.chdir(tmp_path)
