@@ -39,11 +39,14 @@ if TYPE_CHECKING:
     from ..dispatcher import Startable
     from ..download import AioDownload
 
-__all__ = ["bell", "greet", "run_shard", "stopped", "unattended"]
+__all__ = ["begun", "bell", "greet", "run_shard", "stopped", "unattended"]
 
 TICK = 0.05  # seconds between two looks at the clock
 LONG = 1.0  # seconds for which a try may keep a shard that is over from ending, without others beside it
 SHARE = 0.1  # of the time of the shard, for the same
+
+begun: set[str] = set()
+"""Runs that were begun in this process."""
 
 stopped: set[str] = set()
 """Runs that are being left, as far as they are run from this process."""
@@ -74,9 +77,11 @@ def _end_with(join: Callable[[], None]) -> None:
     os._exit(1)  # nobody is left who would want anything of it
 
 
-def greet(settings: AioDownload) -> Greeting:
+def greet(settings: AioDownload, run: str) -> Greeting:
     """Say whether work can be done here.
 
+    :param settings: what to work with.
+    :param run: stands for the run.
     :raises AioDownloadError: if a setting cannot work here, or the folder for the files cannot be used.
 
     Raises what a callable raises that is to make the session.
@@ -85,8 +90,8 @@ def greet(settings: AioDownload) -> Greeting:
     strategy = settings.download_strategy
     # A file there says nothing, or its time does not; and an object has none.
     if reads_by_itself(strategy) or strategy.remote_time or is_store(strategy.home):
-        return Greeting(__version__, None)
-    return Greeting(__version__, Home.open(strategy.home, strategy.durable).opened_at)
+        return Greeting(__version__, None, run in begun)
+    return Greeting(__version__, Home.open(strategy.home, strategy.durable).opened_at, run in begun)
 
 
 def run_shard(order: Order) -> Report:
@@ -106,7 +111,7 @@ async def _try_settings(settings: AioDownload) -> None:
 
 
 async def _run(order: Order, interruptible: bool) -> Report:
-    live = Live(_shared(order), Share(order.own, order.workers))
+    live = Live(_shared(order), Share(order.own, order.workers, order.split, order.parts))
     live.workspace.disk.without_publisher()
     loop = asyncio.get_running_loop()
     live.dispatcher.schedule.recall(order.memories, order.last_start, loop.time())

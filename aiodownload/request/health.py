@@ -66,6 +66,12 @@ class Health:
         for name in ("_cooled", "_suspect_at", "alone_until", "closed_until", "quota_until"):
             setattr(self, name, getattr(self, name) + seconds)
 
+    def heed(self, other: Health) -> None:
+        """Keep to the pauses of ``other`` as well, which somebody else has heard of from the same host."""
+        self.alone_until = max(self.alone_until, other.alone_until)
+        if other.error is not None and other.closed_until > self.closed_until:
+            self.closed_until, self.error, self.down = other.closed_until, other.error, other.down
+
     @property
     def remarkable(self) -> bool:
         """Whether there is anything to be remembered of it."""
