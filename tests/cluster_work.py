@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from aiodownload import AioDownloadBundle, DownloadError, DownloadStrategy, RequestStrategy
+from aiodownload import AioDownloadBundle, ConfigurationError, DownloadError, DownloadStrategy, RequestStrategy
 
 
 class Steady(RequestStrategy):
@@ -58,6 +58,17 @@ class Poisonous(DownloadStrategy):
 def no_session() -> Any:
     """A callable that cannot make a session where it is called."""
     raise KeyError("TOKEN")
+
+
+SECRET = "s3cret-of-the-url"
+
+
+def no_token() -> Any:
+    """A callable that says what is missing, and comes from an error that tells a secret."""
+    try:
+        raise KeyError(f"http://user:{SECRET}@proxy.example/")
+    except KeyError as error:
+        raise ConfigurationError("there is no token") from error
 
 
 class OddError(DownloadError):

@@ -38,6 +38,7 @@ from .travel import travels
 if TYPE_CHECKING:
     from ..dispatcher import Startable
     from ..download import AioDownload
+    from ..storage.strategy import DownloadStrategy
 
 __all__ = ["begun", "bell", "greet", "run_shard", "stopped", "unattended"]
 
@@ -86,12 +87,20 @@ def greet(settings: AioDownload, run: str) -> Greeting:
 
     Raises what a callable raises that is to make the session.
     """
-    asyncio.run(_try_settings(settings))
-    strategy = settings.download_strategy
+    try:
+        asyncio.run(_try_settings(settings))
+        return Greeting(__version__, _opened_at(settings.download_strategy), run in begun)
+    except AioDownloadError as error:
+        refused = _able_to_travel(error)
+    raise refused  # outside of the handler: so it has no context
+
+
+def _opened_at(strategy: DownloadStrategy) -> int | None:
+    """What time it is by the clock of the file system of ``home`` (nanoseconds), where its files tell theirs."""
     # A file there says nothing, or its time does not; and an object has none.
     if reads_by_itself(strategy) or strategy.remote_time or is_store(strategy.home):
-        return Greeting(__version__, None, run in begun)
-    return Greeting(__version__, Home.open(strategy.home, strategy.durable).opened_at, run in begun)
+        return None
+    return Home.open(strategy.home, strategy.durable).opened_at
 
 
 def run_shard(order: Order) -> Report:

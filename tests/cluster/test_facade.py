@@ -429,3 +429,29 @@ def test_an_executor_without_workers(server: FaultServer, steady: Make, monkeypa
         aiodownload.swarm([server.url("/x")], steady(), executor=Idle(0))
     with pytest.raises(ExecutorError, match=r"has not come back for 0\.4 s"):
         aiodownload.swarm([server.url("/x")], steady(), executor=Idle(1))
+
+
+def test_objects_in_memory(executor: Executor, server: FaultServer) -> None:
+    """Threads share it; elsewhere all objects would be lost, and nothing is asked."""
+    pytest.importorskip("obstore")
+    from aiodownload.storage.objects import memory_store
+
+    urls = [server.on(f"/{number}", ok(b"x" * number)) for number in range(1, 20)]
+    name = f"cluster{time.time_ns()}"
+    download = AioDownload(None, DownloadStrategy(home=f"memory://{name}/files"), Steady())
+    if isinstance(executor, ThreadPoolExecutor):
+        found = aiodownload.swarm(urls, download, executor=executor)
+        assert [bundle.size for bundle in found if bundle.ok] == list(range(1, 20))
+        assert sorted(len(memory_store(name).get(one["path"]).bytes()) for one in _listed(name)) == list(range(1, 20))
+        return
+    for given in ({"executor": executor}, {"workers": 1}):
+        with pytest.raises(ConfigurationError, match="home=memory:// is in the memory of one process"):
+            aiodownload.swarm(urls, download, **given)  # type: ignore[arg-type]
+    assert not server.requests
+    assert not _listed(name)
+
+
+def _listed(name: str) -> list[Any]:
+    from aiodownload.storage.objects import memory_store
+
+    return [one for batch in memory_store(name).list() for one in batch]
