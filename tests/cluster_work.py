@@ -71,6 +71,16 @@ def no_token() -> Any:
         raise ConfigurationError("there is no token") from error
 
 
+class Noting(DownloadStrategy):
+    """Sets something on the bundle, and refuses to know its info."""
+
+    async def on_success(self, response: Any, bundle: AioDownloadBundle) -> None:
+        bundle.note = "of the worker"  # type: ignore[attr-defined]
+        if bundle.info is not None:
+            raise ValueError("the info has travelled")
+        await super().on_success(response, bundle)
+
+
 class OddError(DownloadError):
     """Does not unpickle."""
 
