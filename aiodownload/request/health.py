@@ -16,6 +16,12 @@ COOL = 0.1  # seconds that a host is left alone after a first "later" without a 
 
 NEVER = float("-inf")
 
+# That a host is closed, and what has led to it: an answer takes it all back.
+_CLOSED = (
+    *("closed_until", "down", "error", "owed", "suspect"),
+    *("_given_up", "_probe", "_probed", "_sent_away", "_silent", "_suspect_at"),
+)
+
 
 class Health:
     """How one host is; ``now`` is an argument everywhere.
@@ -70,7 +76,8 @@ class Health:
         """Keep to the pauses of ``other`` as well, which somebody else has heard of from the same host."""
         self.alone_until = max(self.alone_until, other.alone_until)
         if other.error is not None and other.closed_until > self.closed_until:
-            self.closed_until, self.error, self.down = other.closed_until, other.error, other.down
+            for name in _CLOSED:
+                setattr(self, name, getattr(other, name))
 
     @property
     def remarkable(self) -> bool:

@@ -192,11 +192,19 @@ def test_what_several_know_of_one_host() -> None:
 def test_a_host_that_is_closed_for_one_is_closed_for_all_parts() -> None:
     """And its bundles fail with the same reason."""
     health, other = Health(), Health()
-    other.error, other.closed_until, other.down = HostDownError("it is down"), 60.0, True
+    for number in range(12):
+        other.unanswered(number, number, first=number < 9, connected=False)
+        other.give_up()
+    assert other.found_down(12.0)
+    other.error = HostDownError("it is down")
     health.heed(other)
-    assert (health.error, health.opens_in(0.0), health.down) == (other.error, 60.0, True)
+    assert (health.is_closed(12.0), health.error, health.opens_in(12.0)) == (True, other.error, 60.0)
     health.heed(Health())
-    assert health.opens_in(0.0) == 60.0
+    assert health.opens_in(12.0) == 60.0
+    health.answered(later=False)  # to the probe
+    assert not health.is_closed(72.0)
+    health.unanswered(80.0, 81.0, first=True, connected=False)
+    assert not health.found_down(81.0)
 
 
 def test_a_host_that_is_split() -> None:
