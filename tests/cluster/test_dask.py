@@ -220,6 +220,19 @@ def test_a_worker_is_killed(dask: Dask, client: Any, hosts: Start, steady: Make,
     assert not [path for path in home.rglob("*") if path.name.startswith(".")]
 
 
+def when_quiet(servers: list[FaultServer]) -> int:
+    """How many requests there were, once none has come for a second and none is under way."""
+    began = quiet = time.monotonic()
+    count = 0
+    while time.monotonic() - quiet < 1:
+        assert time.monotonic() - began < 30
+        before, count = count, sum(len(server.requests) for server in servers)
+        if count != before or any(server.active for server in servers):
+            quiet = time.monotonic()
+        time.sleep(0.05)
+    return count
+
+
 @pytest.mark.slow
 def test_the_scheduler_is_killed(
     dask: Dask, client: Any, hosts: Start, steady: Make, count: Any, tmp_path: Path
@@ -241,13 +254,9 @@ def test_the_scheduler_is_killed(
     with pytest.raises(ExecutorError) as caught:
         aiodownload.swarm(urls, steady(journal=journal), executor=client.get_executor())
     killer.join()
-    ended = time.monotonic()
     assert caught.value.settled
     assert all(bundle.ok for bundle in caught.value.settled)
-    while any(server.active for server in servers):  # Dask's workers end what they had
-        assert time.monotonic() - ended < 20
-        time.sleep(0.05)
-    requests = sum(len(server.requests) for server in servers)
+    requests = when_quiet(servers)  # Dask's workers end what they had
     found = aiodownload.swarm(urls, steady(journal=journal))
     assert all(bundle.ok for bundle in found)
     assert sum(len(server.requests) for server in servers) - requests <= len(urls) - len(caught.value.settled)
