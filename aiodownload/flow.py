@@ -116,7 +116,6 @@ class Flows:
         origin = host_of(url)
         share = self._hosts.get(origin)
         if share is None:
-            divided = self._share is not None and origin not in self._share.own
-            count = self._share.schedules if self._share is not None and divided else 1
-            share = self._hosts[origin] = Bandwidth(self._per_host / count)
+            parts = 1 if self._share is None else self._share.parts_of(origin)
+            share = self._hosts[origin] = Bandwidth(self._per_host / parts)
         return Flow((*self._all, share), self._low_speed, heard)

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from aiodownload import AioDownloadBundle, DownloadError, DownloadStrategy, RequestStrategy
+from aiodownload import AioDownloadBundle, ConfigurationError, DownloadError, DownloadStrategy, RequestStrategy
 
 
 class Steady(RequestStrategy):
@@ -58,6 +58,27 @@ class Poisonous(DownloadStrategy):
 def no_session() -> Any:
     """A callable that cannot make a session where it is called."""
     raise KeyError("TOKEN")
+
+
+SECRET = "s3cret-of-the-url"
+
+
+def no_token() -> Any:
+    """A callable that says what is missing, and comes from an error that tells a secret."""
+    try:
+        raise KeyError(f"http://user:{SECRET}@proxy.example/")
+    except KeyError as error:
+        raise ConfigurationError("there is no token") from error
+
+
+class Noting(DownloadStrategy):
+    """Sets something on the bundle, and refuses to know its info."""
+
+    async def on_success(self, response: Any, bundle: AioDownloadBundle) -> None:
+        bundle.note = "of the worker"  # type: ignore[attr-defined]
+        if bundle.info is not None:
+            raise ValueError("the info has travelled")
+        await super().on_success(response, bundle)
 
 
 class OddError(DownloadError):

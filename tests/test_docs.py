@@ -118,7 +118,7 @@ BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTIL
         ("docs/tutorial.rst", 1),
         ("docs/guide.rst", 5),
         ("docs/moving.rst", 5),
-        ("docs/cluster.rst", 3),
+        ("docs/cluster.rst", 4),
         ("docs/objects.rst", 2),
     ],
 )

@@ -824,6 +824,7 @@ def test_every_strategy_takes_every_setting(kind: type[RequestStrategy]) -> None
         "jitter": True,
         "robots": True,
         "contact": "me",
+        "split_hosts": ["https://data.example.org"],
     }
     strategy = kind(**settings)
     assert {name: getattr(strategy, name) for name in settings} == settings

@@ -205,7 +205,8 @@ def parameters(function: Callable[..., Any]) -> str:
 
 ASKING = (
     "max_retry_after=3600, public_only=False, per_host=None, rate=None, bandwidth=None, per_host_bandwidth=None, "
-    "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None, delay=None"
+    "low_speed=None, deadline=None, retry_budget=None, jitter=False, robots=False, contact=None, delay=None, "
+    "split_hosts=()"
 )
 KEEPING = (
     "durable=False, strict=False, refresh=False, remote_time=False, content_disposition=False, segments=1, "
@@ -294,6 +295,11 @@ def test_a_parameter_that_is_not_there_is_refused(
         (lambda: RequestStrategy(contact="me (here)"), "contact"),
         (lambda: BackOff(delay=-1), "delay"),
         (lambda: Lenient(delay="0"), "delay"),  # type: ignore[arg-type]
+        (lambda: Polite(split_hosts="https://h"), "split_hosts must be a tuple of origins such as"),
+        (lambda: Polite(split_hosts=["h:80"]), "split_hosts must hold origins.*not 'h:80'"),
+        (lambda: Polite(split_hosts=["https://h/a"]), "split_hosts must hold origins"),
+        (lambda: Polite(split_hosts=["https://u:secret@h"]), "split_hosts must hold origins.*not 'https://h'$"),
+        (lambda: Polite(split_hosts=[7]), "split_hosts must hold origins.*not int"),  # type: ignore[list-item]
         (
             lambda: AioDownload(BackOff()),
             r"client: this is a RequestStrategy; give AioDownload\(request_strategy=...\)",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..attempt import sleep_time
 from ..bundle import AioDownloadBundle, Status
 from ..errors import AioDownloadError, DeadlineError, ExecutorError, StrategyError, WorkerError
-from ..request.hosts import host_of
+from ..request.hosts import host_of, origins
 from ..tries import Job
 from .orders import Left, Outcome, Report, Ticket
 from .stock import Errand, Stock
@@ -30,6 +30,7 @@ MOST = 1024  # bundles of a shard, once shards are done long before their time
 PATIENCE = 600.0  # seconds after which a shard ends what is under way
 LOSSES = 3  # workers that are lost with a bundle until it has failed
 CUTS = 2  # tries of a bundle that are cut off, with nothing left of them, until it has failed
+SPLIT = 2.0  # seconds for a shard with hosts that others have as well: so late they hear of a pause
 REST = 1.0  # seconds for which the hosts of a lost shard are left alone: nobody knows when they were last asked
 
 # What a bundle takes along from shard to shard, besides its results.
@@ -45,7 +46,7 @@ class Shard:
     """One that is being worked on.
 
     :param errands: its bundles, by their places in the input.
-    :param own: its hosts.
+    :param own: its hosts, those included that others may have as well.
     :param slots: that it has.
     :param retries: that it may make.
     :param now: when it was sent.
@@ -77,7 +78,8 @@ class Ledger:
         self._workers = workers
         self._request = run.live.request
         self._loop = asyncio.get_running_loop()
-        self.stock = Stock()
+        at_once = min(self._request.per_host or self._request.concurrent, self._request.concurrent)
+        self.stock = Stock(origins("split_hosts", self._request.split_hosts), min(workers, at_once))
         self.seconds = SECONDS
         self.patience = PATIENCE
         self.last_start = float("-inf")
@@ -86,6 +88,10 @@ class Ledger:
         self._asking: list[Errand] = []  # who needs leave for one more try
         self._errands: dict[Job, Errand] = {}
         self._telling: set[asyncio.Task[None]] = set()
+
+    def seconds_of(self, shard: Shard) -> float:
+        """How long it may take."""
+        return min(self.seconds, SPLIT) if shard.own & self.stock.split else self.seconds
 
     def put(self, job: Job) -> None:
         """Take in a bundle that is to be tried."""
@@ -222,6 +228,8 @@ class Ledger:
         self._return(shard, 0 if error is None else shard.retries or 0)
         rate = self._request.rate
         rest = max(REST, 1 / rate if rate else 0.0, *(errand.spacing for errand in shard.errands.values()))
+        if shard.own & self.stock.split:
+            rest *= self.stock.parts
         self.stock.lost(shard.own, now, 0.0 if error is None else rest)
         for errand in shard.errands.values():
             if not self._run.owns(errand.job):

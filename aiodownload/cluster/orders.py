@@ -37,14 +37,16 @@ class Ticket:
 
 @dataclass(slots=True)
 class Order:
-    """A shard: bundles of some hosts, which nobody else asks meanwhile.
+    """A shard: bundles of some hosts, which nobody else asks meanwhile, or which are split among some.
 
     :param run: stands for the run.
     :param serial: of this order, never used again in the run.
     :param settings: what to work with; its ``concurrent`` and ``bandwidth`` are those of the whole run.
     :param tickets: the bundles.
-    :param own: the hosts.
-    :param memories: what is known of them, and of others that want to be left alone.
+    :param own: the hosts that nobody else asks.
+    :param split: the others.
+    :param parts: among how many shards the limits of each of those are divided.
+    :param memories: what is known of all of them, and of others that want to be left alone.
     :param workers: how many shards there may be at once.
     :param concurrent: slots of this one.
     :param part: which part of the whole run they are (0 < part <= 1).
@@ -63,6 +65,8 @@ class Order:
     settings: AioDownload
     tickets: list[Ticket]
     own: frozenset[str]
+    split: frozenset[str]
+    parts: int
     memories: dict[str, Memory]
     workers: int
     concurrent: int
@@ -136,7 +140,9 @@ class Greeting:
 
     :param version: of its aiodownload.
     :param now: what time it is by the clock of the file system of ``home`` (nanoseconds), or None: see :class:`Order`.
+    :param here: whether it has the memory of the caller: it is a thread.
     """
 
     version: str
     now: int | None
+    here: bool

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import _version
 from ..errors import AioDownloadError, ConfigurationError, ExecutorError
+from ..homes import Bucket, is_store
 from ..outlast import outlast
 from ..run import LOOK_AHEAD
 from ..tries import Job
@@ -179,8 +180,9 @@ class Shards:
         :raises ConfigurationError: if the download cannot go there.
         :raises ExecutorError: if nobody answers.
         """
+        worker.begun.add(self._name)
         try:
-            future = await asyncio.to_thread(self._engine.submit, worker.greet, self._settings)
+            future = await asyncio.to_thread(self._engine.submit, worker.greet, self._settings, self._name)
             async with asyncio.timeout(2 * self._ledger.patience):
                 greeting: Greeting = await asyncio.wrap_future(future)
         except AioDownloadError:
@@ -202,6 +204,12 @@ class Shards:
                 f"executor: its workers have aiodownload {greeting.version}, and this is {_version.__version__}; "
                 "install the same one everywhere"
             )
+        home = self._settings.download_strategy.home
+        if not greeting.here and is_store(home) and Bucket.of(home).scheme == "memory":
+            raise ConfigurationError(
+                "home=memory:// is in the memory of one process, and the workers of this executor are others, where "
+                "objects would be lost; give a folder or a bucket that all of them reach, or a ThreadPoolExecutor"
+            )
         self._since = greeting.now
 
     async def _send(self) -> None:
@@ -214,7 +222,7 @@ class Shards:
             now = self._loop.time()
             lanes = self._workers - self._busy
             if not self._expected:  # there are no other hosts that slots must be kept for
-                lanes = min(lanes, len(self._stock))
+                lanes = min(lanes, self._stock.takers)
             errands = self._stock.cut(lanes, now)
             if errands:
                 await self._submit(errands, max(1, self._free // lanes), now)
@@ -268,14 +276,16 @@ class Shards:
             self._serial,
             self._settings,
             [ticket_of(errand, now) for errand in errands],
-            shard.own,
+            shard.own - self._stock.split,
+            shard.own & self._stock.split,
+            self._stock.parts,
             self._stock.memories(shard.own, now),
             self._workers,
             shard.slots,
             shard.slots / self._request.concurrent,
             self._ledger.last_start - now,
             shard.retries,
-            self._ledger.seconds,
+            self._ledger.seconds_of(shard),
             self._ledger.patience,
             self._since,
             self._run.live.recorder is not None,
@@ -328,6 +338,7 @@ class Shards:
                 await self._last_reports()
         finally:
             worker.stopped.discard(self._name)
+            worker.begun.discard(self._name)
             for shard in self._out:
                 shard.future.cancel()
             await self._close()

@@ -44,17 +44,27 @@ class Errand:
 class _Host:
     """What is known of one host, and who waits for it."""
 
-    __slots__ = ("again", "fresh", "later", "memory", "opens", "origin", "out", "wake")
+    __slots__ = ("again", "fresh", "later", "memory", "opens", "origin", "out", "parts", "wake")
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, parts: int) -> None:
         self.origin = origin
+        self.parts = parts  # shards that it may be in at once
         self.again: deque[Errand] = deque()
         self.fresh: deque[Errand] = deque()
         self.later: list[tuple[float, int, Errand]] = []
-        self.out = False  # whether it is in a shard
+        self.out = 0  # shards that it is in
         self.opens = 0.0  # before that it is not to be asked
         self.memory: tuple[float, Memory] | None = None  # and when it was told
         self.wake = 0.0  # when it is to be looked at again
+
+    @property
+    def takers(self) -> int:
+        """How many shards could have something of it now."""
+        return min(self.parts - self.out, len(self.again) + len(self.fresh))
+
+    def portion(self) -> int:
+        """How much of it one of them is to have, so that there is something for the others."""
+        return -(-(len(self.again) + len(self.fresh)) // max(1, self.takers))
 
     def first(self) -> Errand | None:
         """The errand that is next; those that were sent out before go before the others."""
@@ -73,13 +83,18 @@ class _Host:
 class Stock:
     """Queues of errands, one for each host.
 
-    A host that is in a shard is out until :meth:`back`: so no two workers ever ask it for bundles of its own.  To let
-    a host be in several shards at once, its limits would have to be divided, as those of strangers are.
+    A host that is in a shard is out until :meth:`back`: so no two workers ever ask it for bundles of its own.  One that
+    is split may be in several, among which its limits are divided.
+
+    :param split: hosts that are.
+    :param parts: how many shards may have one of these at once (int >= 1).
 
     ``bundles`` is how many a shard may have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, split: frozenset[str] = frozenset(), parts: int = 1) -> None:
+        self.split = split if parts > 1 else frozenset()
+        self.parts = parts
         self._hosts: dict[str, _Host] = {}
         self._line: OrderedDict[str, _Host] = OrderedDict()  # those of which something may go now
         self._timed: list[tuple[float, int, _Host]] = []
@@ -91,6 +106,12 @@ class Stock:
     def __len__(self) -> int:
         """Hosts of which something may go now."""
         return len(self._line)
+
+    @property
+    def takers(self) -> int:
+        """How many shards could have something of these hosts."""
+        split = (self._line[origin] for origin in self.split if origin in self._line)
+        return len(self._line) + sum(max(0, host.takers - 1) for host in split)
 
     def add(self, errand: Errand, now: float) -> None:
         """Take it in; it may go as soon as it is due."""
@@ -120,8 +141,8 @@ class Stock:
         """
         self.wake(now)
         taken: list[Errand] = []
-        hosts: deque[_Host] = deque()
-        most, count = self.bundles, -(-len(self._line) // shards)
+        hosts: deque[tuple[_Host, int]] = deque()  # and how much more of it there may be
+        most, count = self.bundles, -(-self.takers // shards)
         each = max(1, most // max(1, count))
         while self._line and len(taken) < most and len(hosts) < count:
             host = next(iter(self._line.values()))
@@ -133,13 +154,16 @@ class Stock:
                 continue
             most = min(most, max(1, BUNDLES >> SMALLER * first.losses))
             del self._line[host.origin]
-            host.out = True
-            hosts.append(host)
-            self._take(host, min(each, most - len(taken)), taken)
+            portion = host.portion()
+            host.out += 1
+            hosts.append((host, portion - self._take(host, min(each, portion, most - len(taken)), taken)))
+        chosen = [host for host, _ in hosts]
         while hosts and len(taken) < most:
-            host = hosts.popleft()
-            if self._take(host, 1, taken):
-                hosts.append(host)
+            host, portion = hosts.popleft()
+            if portion > 0 and self._take(host, 1, taken):
+                hosts.append((host, portion - 1))
+        for host in chosen:
+            self._look_at(host, now)
         return taken
 
     def _take(self, host: _Host, count: int, taken: list[Errand]) -> int:
@@ -161,13 +185,13 @@ class Stock:
                 self._paused[origin] = max(self._paused.get(origin, 0.0), now + memory.paused)
         for origin in origins:
             host = self._host(origin)
-            host.out = False
+            host.out -= 1
             self._know(host, memories.get(origin), now)
         for origin in memories.keys() - set(origins):
             known = self._hosts.get(origin)
             if known is None or (not known.out and known.memory is None):
                 self._know(known or self._host(origin), memories[origin], now)
-            elif memories[origin].paused > 0 and not known.out:
+            elif memories[origin].paused > 0 and known.out < known.parts:
                 known.opens = max(known.opens, now + memories[origin].paused)
                 self._look_at(known, now)
 
@@ -178,15 +202,19 @@ class Stock:
         """
         for origin in origins:
             host = self._host(origin)
-            host.out = False
+            host.out -= 1
             host.opens = max(host.opens, now + rest)
+            heapq.heappush(self._old, (_until(host), host.origin))
             self._look_at(host, now)
 
     def _know(self, host: _Host, memory: Memory | None, now: float) -> None:
+        opens = now
+        if host.parts > 1:  # others that had a part of it may have heard of a pause, or were lost
+            opens = max(now, host.opens)
+            memory = _both(memory, host.memory, now)
         host.memory = None if memory is None else (now, memory)
-        host.opens = now if memory is None else now + max(0.0, memory.opens)
-        if memory is not None:
-            heapq.heappush(self._old, (now + max(memory.until, 0.0), host.origin))
+        host.opens = opens if memory is None else max(opens, now + memory.opens)
+        heapq.heappush(self._old, (_until(host), host.origin))
         self._look_at(host, now)
 
     def memories(self, origins: frozenset[str], now: float) -> dict[str, Memory]:
@@ -210,7 +238,7 @@ class Stock:
         while self._old and self._old[0][0] <= now:
             _, origin = heapq.heappop(self._old)
             known = self._hosts.get(origin)
-            if known is not None and not known.out and not known.first() and not known.later and _is_old(known, now):
+            if known is not None and not known.out and not known.first() and not known.later and _until(known) <= now:
                 del self._hosts[origin]
 
     def wake_at(self) -> float | None:
@@ -222,14 +250,14 @@ class Stock:
     def _host(self, origin: str) -> _Host:
         host = self._hosts.get(origin)
         if host is None:
-            host = self._hosts[origin] = _Host(origin)
+            host = self._hosts[origin] = _Host(origin, self.parts if origin in self.split else 1)
         return host
 
     def _look_at(self, host: _Host, now: float) -> None:
         """Put ``host`` where it belongs."""
         while host.later and host.later[0][0] <= now + SOON:
             host.again.append(heapq.heappop(host.later)[2])
-        if host.out:
+        if host.out >= host.parts:
             return
         waits = host.first() is not None
         if waits and host.opens <= now + SOON:
@@ -245,6 +273,14 @@ class Stock:
             heapq.heappush(self._timed, (when, next(self._order), host))
 
 
-def _is_old(host: _Host, now: float) -> bool:
-    until = host.opens if host.memory is None else host.memory[0] + max(host.memory[1].until, 0.0)
-    return max(until, host.opens) <= now
+def _both(memory: Memory | None, known: tuple[float, Memory] | None, now: float) -> Memory | None:
+    """What two shards know of one host."""
+    former = None if known is None else known[1].later(now - known[0])
+    if former is None or former.until <= 0:
+        return memory
+    return former if memory is None else memory.heeding(former)
+
+
+def _until(host: _Host) -> float:
+    """As long as it is to be remembered."""
+    return host.opens if host.memory is None else max(host.opens, host.memory[0] + host.memory[1].until)

@@ -38,12 +38,16 @@ from .travel import travels
 if TYPE_CHECKING:
     from ..dispatcher import Startable
     from ..download import AioDownload
+    from ..storage.strategy import DownloadStrategy
 
-__all__ = ["bell", "greet", "run_shard", "stopped", "unattended"]
+__all__ = ["begun", "bell", "greet", "run_shard", "stopped", "unattended"]
 
 TICK = 0.05  # seconds between two looks at the clock
 LONG = 1.0  # seconds for which a try may keep a shard that is over from ending, without others beside it
 SHARE = 0.1  # of the time of the shard, for the same
+
+begun: set[str] = set()
+"""Runs that were begun in this process."""
 
 stopped: set[str] = set()
 """Runs that are being left, as far as they are run from this process."""
@@ -74,19 +78,29 @@ def _end_with(join: Callable[[], None]) -> None:
     os._exit(1)  # nobody is left who would want anything of it
 
 
-def greet(settings: AioDownload) -> Greeting:
+def greet(settings: AioDownload, run: str) -> Greeting:
     """Say whether work can be done here.
 
+    :param settings: what to work with.
+    :param run: stands for the run.
     :raises AioDownloadError: if a setting cannot work here, or the folder for the files cannot be used.
 
     Raises what a callable raises that is to make the session.
     """
-    asyncio.run(_try_settings(settings))
-    strategy = settings.download_strategy
+    try:
+        asyncio.run(_try_settings(settings))
+        return Greeting(__version__, _opened_at(settings.download_strategy), run in begun)
+    except AioDownloadError as error:
+        refused = _able_to_travel(error)
+    raise refused  # outside of the handler: so it has no context
+
+
+def _opened_at(strategy: DownloadStrategy) -> int | None:
+    """What time it is by the clock of the file system of ``home`` (nanoseconds), where its files tell theirs."""
     # A file there says nothing, or its time does not; and an object has none.
     if reads_by_itself(strategy) or strategy.remote_time or is_store(strategy.home):
-        return Greeting(__version__, None)
-    return Greeting(__version__, Home.open(strategy.home, strategy.durable).opened_at)
+        return None
+    return Home.open(strategy.home, strategy.durable).opened_at
 
 
 def run_shard(order: Order) -> Report:
@@ -106,7 +120,7 @@ async def _try_settings(settings: AioDownload) -> None:
 
 
 async def _run(order: Order, interruptible: bool) -> Report:
-    live = Live(_shared(order), Share(order.own, order.workers))
+    live = Live(_shared(order), Share(order.own, order.workers, order.split, order.parts))
     live.workspace.disk.without_publisher()
     loop = asyncio.get_running_loop()
     live.dispatcher.schedule.recall(order.memories, order.last_start, loop.time())

@@ -16,6 +16,12 @@ COOL = 0.1  # seconds that a host is left alone after a first "later" without a 
 
 NEVER = float("-inf")
 
+# That a host is closed, and what has led to it: an answer takes it all back.
+_CLOSED = (
+    *("closed_until", "down", "error", "owed", "suspect"),
+    *("_given_up", "_probe", "_probed", "_sent_away", "_silent", "_suspect_at"),
+)
+
 
 class Health:
     """How one host is; ``now`` is an argument everywhere.
@@ -65,6 +71,13 @@ class Health:
         """Move all points in time by so much: they are told by another clock from now on."""
         for name in ("_cooled", "_suspect_at", "alone_until", "closed_until", "quota_until"):
             setattr(self, name, getattr(self, name) + seconds)
+
+    def heed(self, other: Health) -> None:
+        """Keep to the pauses of ``other`` as well, which somebody else has heard of from the same host."""
+        self.alone_until = max(self.alone_until, other.alone_until)
+        if other.error is not None and other.closed_until > self.closed_until:
+            for name in _CLOSED:
+                setattr(self, name, getattr(other, name))
 
     @property
     def remarkable(self) -> bool:

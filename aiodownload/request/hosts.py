@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from ..errors import AioDownloadError
+from ..bundle import parsed
+from ..errors import AioDownloadError, ConfigurationError, InvalidURLError
+from ..redact import redact
 from .health import FEW, NEVER, Health
 from .pacing import Rate
 
@@ -29,6 +31,7 @@ __all__ = [
     "Slot",
     "host_of",
     "kind_of",
+    "origins",
 ]
 
 T = TypeVar("T")
@@ -53,6 +56,29 @@ def kind_of(proven: bool, long: bool) -> int:
 def host_of(url: URL) -> str:
     """The name of the host that ``url`` goes to: its origin (RFC 6454 section 4)."""
     return f"{url.scheme}://{url.host_port_subcomponent}"
+
+
+def origins(name: str, values: Collection[str]) -> frozenset[str]:
+    """Read the names of hosts, as :func:`host_of` spells them.
+
+    :param name: of the setting.
+    :raises ConfigurationError: for what is no collection of origins.
+    """
+    example = "('https://data.example.org',)"
+    if isinstance(values, (str, bytes)) or not isinstance(values, Collection):
+        raise ConfigurationError(f"{name} must be a tuple of origins such as {example}, not {redact(repr(values))}")
+    return frozenset(_origin(name, value, example) for value in values)
+
+
+def _origin(name: str, value: object, example: str) -> str:
+    try:
+        url = parsed(value) if isinstance(value, str) else None
+    except InvalidURLError:
+        url = None
+    if url is None or url.raw_user or url.raw_password or url.raw_path not in ("", "/") or url.raw_query_string:
+        shown = repr(redact(value)) if isinstance(value, str) else type(value).__name__
+        raise ConfigurationError(f"{name} must hold origins: scheme, name and port only, as in {example}, not {shown}")
+    return host_of(url)
 
 
 class Pace(Protocol):
@@ -88,7 +114,7 @@ class Limits:
     :param rate: starts per second for one host (> 0), or None.
     :param spaced_per_host: whether an entry's spacing holds between starts for its host, and not for all of the run.
     :param pace: makes what finds the pace of one host, or None.
-    :param stretch: how many times an entry's spacing must lie between starts for its host.
+    :param parts: among how many schedules the limits of a host are divided that these are one part of (int >= 1).
     """
 
     concurrent: int
@@ -96,7 +122,7 @@ class Limits:
     rate: float | None = None
     spaced_per_host: bool = False
     pace: Callable[[], Pace] | None = None
-    stretch: float = 1.0
+    parts: int = 1
 
     def divided(self, count: int) -> Limits:
         """What each of ``count`` schedules may ask of a host that all of them ask."""
@@ -104,7 +130,7 @@ class Limits:
             self,
             per_host=None if self.per_host is None else max(1, self.per_host // count),
             rate=None if self.rate is None else self.rate / count,
-            stretch=self.stretch * count,
+            parts=self.parts * count,
         )
 
 
@@ -113,10 +139,20 @@ class Share(NamedTuple):
 
     :param own: hosts that no other one asks meanwhile.
     :param schedules: how many there are: among them the limits of all other hosts are divided (int >= 1).
+    :param split: hosts that some of the others have as well.
+    :param parts: how many may have one of these at once (int >= 1).
     """
 
     own: frozenset[str]
     schedules: int
+    split: frozenset[str] = frozenset()
+    parts: int = 1
+
+    def parts_of(self, origin: str) -> int:
+        """Among how many schedules the limits of this host are divided."""
+        if origin in self.own:
+            return 1
+        return self.parts if origin in self.split else self.schedules
 
 
 class Slot:
@@ -177,8 +213,8 @@ class Host(Generic[T]):
         "_again",
         "_fresh",
         "_limit",
+        "_parts",
         "_plain",
-        "_stretch",
         "active",
         "aside",
         "asking",
@@ -226,7 +262,7 @@ class Host(Generic[T]):
         known = bool(origin)
         self._limit = limits.per_host if known and limits.per_host is not None else limits.concurrent
         self.spaced = known and limits.spaced_per_host
-        self._stretch = limits.stretch
+        self._parts = limits.parts
         self.rate = Rate(limits.rate) if known and limits.rate is not None else None
         self.pace = limits.pace() if known and limits.pace is not None else None
         self._plain = not self.spaced and self.rate is None and self.pace is None
@@ -307,10 +343,10 @@ class Host(Generic[T]):
     def next_start(self, spacing: float) -> float:
         """When a request may start, as far as it is a matter of time."""
         start = self.health.start()
-        if self.spaced and self.last_start + spacing * self._stretch > start:
-            start = self.last_start + spacing * self._stretch
-        if self.delay and self.last_start + self.delay > start:
-            start = self.last_start + self.delay
+        if self.spaced and self.last_start + spacing * self._parts > start:
+            start = self.last_start + spacing * self._parts
+        if self.delay and self.last_start + self.delay * self._parts > start:
+            start = self.last_start + self.delay * self._parts
         if self.rate is not None and self.rate.next_start > start:
             start = self.rate.next_start
         if self.pace is not None and self.pace.next_start > start:
@@ -362,6 +398,10 @@ class Host(Generic[T]):
         """Let so many seconds lie between starts."""
         self.delay = delay
         self._plain = False
+
+    def allow(self, remaining: int, seconds: float, now: float) -> None:
+        """It allows so many more requests in the next seconds; those that wait for their answer are not counted yet."""
+        self.health.allow(remaining // self._parts - self.asking, seconds, now)
 
     def memory(self, now: float) -> float:
         """Until when it must be remembered, though it has nothing to do."""

@@ -68,6 +68,22 @@ class Memory:
         other.until -= seconds
         return other
 
+    def heeding(self, former: Memory) -> Memory:
+        """The same, with what somebody else has found out who had a part of the host, too: the more careful counts.
+
+        :param former: told from the same moment, a little sooner.
+        """
+        other = self.later(0.0)
+        other.health.heed(former.health)
+        if other.rate is not None and former.rate is not None:
+            other.rate.go_on(former.rate)
+        other.delay = max(other.delay, former.delay)
+        if former.last_start > other.last_start:
+            other.last_start, other.spacing = former.last_start, former.spacing
+        other.proven = other.proven or former.proven
+        other.until = max(other.until, former.until)
+        return other
+
 
 def remember(host: Host[Any], now: float) -> Memory:
     """What is known of ``host``, told from ``now``."""

@@ -37,8 +37,7 @@ class Schedule(Generic[T]):
 
     def __init__(self, limits: Limits, share: Share | None = None) -> None:
         self.limits = limits
-        self._own = None if share is None else share.own
-        self._others = limits if share is None else limits.divided(share.schedules)
+        self._share = share
         self._hosts: dict[str, Host[T]] = {}
         self._line: Line[T] = Line(limits.concurrent, self._hosts)
         self._timed: list[tuple[float, int, Host[T]]] = []
@@ -277,7 +276,7 @@ class Schedule(Generic[T]):
         Those that wait for their answer have not been counted yet.
         """
         if entry.host is not None:
-            entry.host.health.allow(remaining - entry.host.asking, seconds, now)
+            entry.host.allow(remaining, seconds, now)
             self._look_at(entry.host, now)
 
     def slow_down(self, origin: str, now: float, delay: float) -> None:
@@ -321,8 +320,8 @@ class Schedule(Generic[T]):
             self._forget(now)
         host = self._hosts.get(origin)
         if host is None:
-            own = self._own is None or origin in self._own
-            host = self._hosts[origin] = Host(origin, self.limits if own else self._others)
+            parts = 1 if self._share is None else self._share.parts_of(origin)
+            host = self._hosts[origin] = Host(origin, self.limits if parts == 1 else self.limits.divided(parts))
         host.forget_at = math.inf
         return host
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from .. import checks
 from .adaptive import HostPace
-from .hosts import Limits
+from .hosts import Limits, origins
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -42,6 +43,7 @@ class RequestSettings(TypedDict, total=False):
     robots: bool
     contact: str | None
     delay: float | None
+    split_hosts: Collection[str]
 
 
 class RequestStrategy:
@@ -77,6 +79,9 @@ class RequestStrategy:
         User-Agent (str).  None for nothing.
     :param delay: least seconds (>= 0) from one request start to the next, in place of what ``get_sleep_time`` says at
         ``bundle.attempts == 0``; None: what it says.
+    :param split_hosts: hosts that several workers of an ``executor`` may ask at once, each with its part of the limits
+        (a collection of origins such as ``("https://data.example.org",)``).  Without an executor it changes nothing.
+        See :doc:`cluster`.
     :raises ConfigurationError: for a value that cannot work.
     """
 
@@ -96,6 +101,7 @@ class RequestStrategy:
     robots: bool = False
     contact: str | None = None
     delay: float | None = None
+    split_hosts: Collection[str] = ()
 
     spaced_per_host: ClassVar[bool] = False
     """Whether the spacing at ``bundle.attempts == 0`` holds between the starts for one host, and not for all."""
@@ -119,6 +125,7 @@ class RequestStrategy:
         robots: bool = False,
         contact: str | None = None,
         delay: float | None = None,
+        split_hosts: Collection[str] = (),
     ) -> None:
         self.concurrent = concurrent
         self.max_attempts = max_attempts
@@ -136,6 +143,7 @@ class RequestStrategy:
         self.robots = robots
         self.contact = contact
         self.delay = delay
+        self.split_hosts = split_hosts
         check_request_settings(self)
 
     def assert_response(self, response: ClientResponse) -> None:
@@ -297,3 +305,4 @@ def check_request_settings(strategy: RequestStrategy) -> None:
     checks.contact(strategy.contact)
     if strategy.delay is not None:
         checks.number("delay", strategy.delay, least=0)
+    origins("split_hosts", strategy.split_hosts)

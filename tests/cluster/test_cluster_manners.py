@@ -19,6 +19,7 @@ from aiodownload import (
     AioDownloadBundle,
     DeadlineError,
     Lenient,
+    RobotsError,
     Status,
     StatusError,
     WorkerError,
@@ -220,6 +221,22 @@ def test_adaptive_goes_on_where_it_was(executor: Executor, server: FaultServer, 
     times = [request.at for request in server.requests]
     shard = stock.BUNDLES
     assert times[-1] - times[2 * shard] < (700 - 2 * shard) / 20 / 2
+
+
+@pytest.mark.usefixtures("brief")
+def test_robots_txt(executor: Executor, server: FaultServer, steady: Make) -> None:
+    """It is fetched for each shard that has its host, and obeyed by all, its Crawl-delay included."""
+    pytest.importorskip("protego", reason="the extra robots is not installed")
+    server.on("/robots.txt", ok(b"User-agent: *\nDisallow: /no\nCrawl-delay: 0.1\n"))
+    server.default = ok(b"x")
+    urls = [server.url(f"/{number}") for number in range(8)]
+    *found, denied = aiodownload.swarm([*urls, server.url("/no/x")], steady(Steady(robots=True)), executor=executor)
+    assert all(bundle.ok for bundle in found)
+    assert isinstance(denied.error, RobotsError)
+    assert not server.asked("/no/x")
+    assert 2 <= len(server.asked("/robots.txt")) <= 8
+    times = [request.at for request in server.requests if request.target != "/robots.txt"]
+    assert times[-1] - times[0] >= 0.1 * (len(times) - 1) - 0.1
 
 
 def test_a_host_that_is_down_is_closed_for_all(executor: Executor, steady: Make, server: FaultServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -12,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_work import Poisonous, Steady
+from cluster_work import SECRET, Buggy, Poisonous, Steady, no_token
 
 import aiodownload
 from aiodownload import (
@@ -27,10 +29,12 @@ from aiodownload import (
     ConfigurationError,
     ExecutorError,
     RequestStrategy,
+    StrategyError,
     TransportError,
     WorkerError,
 )
-from aiodownload.testing import FaultServer, ok
+from aiodownload.cluster.orders import Ticket
+from aiodownload.testing import FaultServer, cut, drop, ok, redirect, status
 
 Make = Callable[..., AioDownload]
 Start = Callable[[int], list[FaultServer]]
@@ -85,6 +89,58 @@ def test_a_local_cluster(local: Any, hosts: Start, steady: Make) -> None:
     assert all(server.most_active <= 2 for server in servers)
     with pytest.raises(ConfigurationError, match=r"executor=client\.get_executor\(\)"):
         aiodownload.swarm(urls, download, executor=local)
+
+
+def with_password(url: str) -> str:
+    return url.replace("http://", f"http://user:{SECRET}@")
+
+
+def told_of(error: BaseException | None) -> str:
+    """All that could be shown of an error, and of what it came from."""
+    text = ""
+    while error is not None:
+        text += "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error)) + repr(error.args)
+        error = error.__cause__ or error.__context__
+    return text
+
+
+def test_no_password_comes_back(
+    local: Any, server: FaultServer, steady: Make, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dask pickles errors with all that they came from, and its workers log what fails: neither has a URL as it is."""
+    urls = [
+        server.on("/fine", ok(b"x")),
+        server.on("/missing", status(404)),
+        server.on("/dropped", drop()),
+        server.on("/cut", cut(b"a body", 3)),
+        server.on("/redirected", redirect(with_password("http://127.0.0.9:9/there"))),
+        "http://127.0.0.9:9/down",
+        "http://name.invalid/",
+    ]
+    bundles = [AioDownloadBundle(with_password(url), headers={"X-Token": SECRET}) for url in urls]
+    caplog.set_level(logging.DEBUG, "aiodownload")
+    executor = local.get_executor()
+    found = aiodownload.swarm(bundles, steady(Steady(max_attempts=2)), executor=executor)
+    assert [bundle.ok for bundle in found] == [True] + [False] * 6
+    shown = [repr(bundle) + bundle.status_msg + told_of(bundle.error) for bundle in found]
+    assert all(bundle.error is None or bundle.error.__cause__ is bundle.error.__context__ is None for bundle in found)
+    bug = AioDownloadBundle(with_password(server.on("/bug", ok(b"x"))))
+    with pytest.raises(StrategyError) as caught:
+        aiodownload.swarm([bug], steady(download=Buggy(home=home)), executor=executor)
+    shown.append(told_of(caught.value))
+    with pytest.raises(ConfigurationError, match="there is no token") as refused:
+        aiodownload.swarm([bug], AioDownload(no_token), executor=executor)
+    shown.append(told_of(refused.value))
+    # What Dask logs of a task that fails by a bug of ours: its arguments.
+    failed = local.submit(broken, Ticket(0, bug, 0.0), pure=False)
+    assert isinstance(failed.exception(), ZeroDivisionError)
+    logs = repr(local.get_worker_logs())
+    assert "Compute Failed" in logs
+    assert not [text for text in (*shown, caplog.text, logs) if SECRET in text]
+
+
+def broken(order: Any) -> float:
+    return 1 / 0
 
 
 class Dask:
@@ -164,6 +220,19 @@ def test_a_worker_is_killed(dask: Dask, client: Any, hosts: Start, steady: Make,
     assert not [path for path in home.rglob("*") if path.name.startswith(".")]
 
 
+def when_quiet(servers: list[FaultServer]) -> int:
+    """How many requests there were, once none has come for a second and none is under way."""
+    began = quiet = time.monotonic()
+    count = 0
+    while time.monotonic() - quiet < 1:
+        assert time.monotonic() - began < 30
+        before, count = count, sum(len(server.requests) for server in servers)
+        if count != before or any(server.active for server in servers):
+            quiet = time.monotonic()
+        time.sleep(0.05)
+    return count
+
+
 @pytest.mark.slow
 def test_the_scheduler_is_killed(
     dask: Dask, client: Any, hosts: Start, steady: Make, count: Any, tmp_path: Path
@@ -185,13 +254,9 @@ def test_the_scheduler_is_killed(
     with pytest.raises(ExecutorError) as caught:
         aiodownload.swarm(urls, steady(journal=journal), executor=client.get_executor())
     killer.join()
-    ended = time.monotonic()
     assert caught.value.settled
     assert all(bundle.ok for bundle in caught.value.settled)
-    while any(server.active for server in servers):  # Dask's workers end what they had
-        assert time.monotonic() - ended < 20
-        time.sleep(0.05)
-    requests = sum(len(server.requests) for server in servers)
+    requests = when_quiet(servers)  # Dask's workers end what they had
     found = aiodownload.swarm(urls, steady(journal=journal))
     assert all(bundle.ok for bundle in found)
     assert sum(len(server.requests) for server in servers) - requests <= len(urls) - len(caught.value.settled)

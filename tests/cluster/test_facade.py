@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+import types
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster_work import Buggy, Refusing, Steady, Told, Untimed, children, no_session, told
+from cluster_work import Buggy, Noting, Refusing, Steady, Told, Untimed, children, no_session, told
 
 import aiodownload
 from aiodownload import (
@@ -34,7 +35,8 @@ from aiodownload import (
     UsageError,
     Verified,
 )
-from aiodownload.cluster import ledger, stock
+from aiodownload.cluster import ledger, shards, stock
+from aiodownload.cluster.engine import engine_of
 from aiodownload.testing import FaultServer, ok, status
 
 Make = Callable[..., AioDownload]
@@ -125,6 +127,16 @@ def test_requests_are_what_they_are(executor: Executor, server: FaultServer, ste
     assert bundles[2].verified is Verified.DIGEST
     assert (bundles[2].file_path or "").endswith("kept/here.bin")
     assert bundles[3].final_url == server.url("/e")
+
+
+def test_what_a_hook_sets_on_a_bundle(executor: Executor, server: FaultServer, steady: Make, home: Path) -> None:
+    """The results come back, and nothing else; and the info has been nowhere."""
+    url = server.on("/x", ok(b"x"))
+    bundle = AioDownloadBundle(url, "the info")
+    aiodownload.swarm([bundle], steady(download=Noting(home=home)), executor=executor)
+    assert bundle.ok, bundle.error
+    assert bundle.info == "the info"
+    assert not hasattr(bundle, "note")
 
 
 def test_skip_cached(executor: Executor, server: FaultServer, home: Path, steady: Make) -> None:
@@ -236,6 +248,65 @@ def test_an_error_of_the_input(executor: Executor, server: FaultServer, steady: 
     with pytest.raises(OSError, match="torn") as caught:
         aiodownload.swarm(urls(), steady(), executor=executor)
     assert [bundle.ok for bundle in caught.value.settled] == [True, True]  # type: ignore[attr-defined]
+
+
+class Mute(Executor):
+    """Does not say which of its calls are under way, and cannot call any back: as Dask's."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self.deaf = False
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        told: Future[Any] = Future()
+
+        def work() -> None:
+            result = function(*args, **kwargs)
+            if not self.deaf and not told.cancelled():
+                told.set_result(result)
+
+        self._pool.submit(work)
+        return told
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_leaving_an_executor_that_tells_nothing(
+    server: FaultServer, steady: Make, monkeypatch: pytest.MonkeyPatch, count: Any, deaf: bool
+) -> None:
+    """A shard that may have begun is waited for; one that never comes back, for a bounded time."""
+    monkeypatch.setattr(ledger, "SECONDS", 0.3)
+    monkeypatch.setattr(shards, "UNTOLD", 1.0)
+    server.default = count.script(0.02)
+    executor = Mute()
+    results = aiodownload.each((server.url(f"/{n}") for n in itertools.count()), None, steady(), executor=executor)
+    assert next(results).ok
+    executor.deaf = deaf
+    began = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 5
+    assert (time.monotonic() - began >= 1.0) == deaf
+    assert not server.active
+    executor.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("told", "workers"),
+    [
+        ({"_max_workers": 3}, 3),
+        ({"num_workers": 5}, 5),
+        ({"_client": types.SimpleNamespace(ncores=lambda: {"tcp://a": 4, "tcp://b": 4})}, 2),
+        ({"_client": types.SimpleNamespace(ncores=lambda: 1 / 0)}, os.cpu_count()),
+        ({"_max_workers": 0}, os.cpu_count()),
+    ],
+)
+def test_how_many_workers(told: dict[str, Any], workers: int) -> None:
+    """As many as the executor says, in one of the ways that executors have; else as there are processors."""
+    executor = types.SimpleNamespace(submit=print, **told)
+    assert engine_of(executor, None).workers == workers
+    assert engine_of(executor, 7).workers == 7
 
 
 # Mistakes.
@@ -429,3 +500,29 @@ def test_an_executor_without_workers(server: FaultServer, steady: Make, monkeypa
         aiodownload.swarm([server.url("/x")], steady(), executor=Idle(0))
     with pytest.raises(ExecutorError, match=r"has not come back for 0\.4 s"):
         aiodownload.swarm([server.url("/x")], steady(), executor=Idle(1))
+
+
+def test_objects_in_memory(executor: Executor, server: FaultServer) -> None:
+    """Threads share it; elsewhere all objects would be lost, and nothing is asked."""
+    pytest.importorskip("obstore")
+    from aiodownload.storage.objects import memory_store
+
+    urls = [server.on(f"/{number}", ok(b"x" * number)) for number in range(1, 20)]
+    name = f"cluster{time.time_ns()}"
+    download = AioDownload(None, DownloadStrategy(home=f"memory://{name}/files"), Steady())
+    if isinstance(executor, ThreadPoolExecutor):
+        found = aiodownload.swarm(urls, download, executor=executor)
+        assert [bundle.size for bundle in found if bundle.ok] == list(range(1, 20))
+        assert sorted(len(memory_store(name).get(one["path"]).bytes()) for one in _listed(name)) == list(range(1, 20))
+        return
+    for given in ({"executor": executor}, {"workers": 1}):
+        with pytest.raises(ConfigurationError, match="home=memory:// is in the memory of one process"):
+            aiodownload.swarm(urls, download, **given)  # type: ignore[arg-type]
+    assert not server.requests
+    assert not _listed(name)
+
+
+def _listed(name: str) -> list[Any]:
+    from aiodownload.storage.objects import memory_store
+
+    return [one for batch in memory_store(name).list() for one in batch]

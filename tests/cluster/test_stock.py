@@ -13,6 +13,7 @@ from aiodownload.request.health import Health
 from aiodownload.request.memory import Memory
 
 NEVER = float("-inf")
+SPLIT = "h0"  # a host that may be in two shards at once
 
 
 def errand(origin: str, due: float = 0.0) -> Errand:
@@ -101,6 +102,60 @@ def test_hosts_are_forgotten() -> None:
     assert not stock._hosts
 
 
+def test_a_host_that_is_split() -> None:
+    """It is in as many shards as it has parts, and each has its portion; a pause that one brings back holds for all."""
+    stock = Stock(frozenset({"a"}), 2)
+    for _ in range(101):
+        stock.add(errand("a"), 0.0)
+    assert (len(stock), stock.takers) == (1, 2)
+    assert len(stock.cut(2, 0.0)) == 51
+    assert len(stock.cut(1, 0.0)) == 50
+    for _ in range(4):
+        stock.add(errand("a"), 0.0)
+    assert stock.cut(1, 0.0) == []
+    stock.back(["a"], {"a": memory(pause=10.0)}, 1.0)
+    assert stock.cut(1, 1.0) == []
+    stock.back(["a"], {}, 2.0)  # it has not heard of that
+    assert stock.cut(1, 2.0) == []
+    assert stock.wake_at() == 11.0
+    assert stock.memories(frozenset({"a"}), 3.0)["a"].paused == 8.0
+    assert [len(stock.cut(shards, 11.0)) for shards in (2, 1)] == [2, 2]
+
+
+def test_a_split_host_beside_others() -> None:
+    """It counts as often as it may go, and is in each shard once."""
+    stock = Stock(frozenset({"split"}), 2)
+    for origin in ("split", "a", "b"):
+        for _ in range(20):
+            stock.add(errand(origin), 0.0)
+    one, other = stock.cut(2, 0.0), stock.cut(1, 0.0)
+    assert Counter(each.origin for each in one) == {"split": 10, "a": 20}
+    assert Counter(each.origin for each in other) == {"split": 10, "b": 20}
+
+
+def test_one_part_is_no_split() -> None:
+    """With one worker, or where one request at once is allowed."""
+    stock = Stock(frozenset({"a"}), 1)
+    stock.add(errand("a"), 0.0)
+    assert len(stock.cut(1, 0.0)) == 1
+    stock.add(errand("a"), 0.0)
+    assert (stock.split, stock.cut(1, 0.0)) == (frozenset(), [])
+
+
+def test_a_lost_part_rests() -> None:
+    """Also if another one has come back meanwhile."""
+    stock = Stock(frozenset({"a"}), 2)
+    for _ in range(4):
+        stock.add(errand("a"), 0.0)
+    stock.cut(2, 0.0)
+    stock.cut(1, 0.0)
+    stock.add(errand("a"), 0.0)
+    stock.lost(["a"], 1.0, 5.0)
+    stock.back(["a"], {"a": memory(until=60.0)}, 2.0)
+    assert stock.cut(1, 2.0) == []
+    assert len(stock.cut(1, 6.0)) == 1
+
+
 def test_those_that_were_lost_go_alone_in_the_end() -> None:
     """A shard with bundles that have lost a worker is smaller each time, and no others are in it."""
     stock = Stock()
@@ -142,7 +197,7 @@ class Checked:
     """A stock, and what must be true of it."""
 
     def __init__(self) -> None:
-        self.stock = Stock()
+        self.stock = Stock(frozenset({SPLIT}), 2)
         self.now = 0.0
         self.added: list[Errand] = []
         self.went: list[Errand] = []
@@ -158,7 +213,7 @@ class Checked:
         for one in shard:
             assert one.due <= self.now + SOON
             assert self.opens.get(one.origin, 0.0) <= self.now + SOON + 1e-9
-            assert not any(one.origin in hosts for hosts in self.out)
+            assert sum(one.origin in hosts for hosts in self.out) <= (one.origin == SPLIT)
         self.went.extend(shard)
         if shard:
             self.out.append(hosts_of(shard))
@@ -187,7 +242,7 @@ class Checked:
 @given(STEPS)
 @settings(max_examples=200, deadline=None)
 def test_nothing_is_lost(steps: list[Any]) -> None:
-    """After any steps: no host is out twice, nobody goes before his time, and everybody goes in the end."""
+    """After any steps: no host is out too often, nobody goes before his time, and everybody goes in the end."""
     checked = Checked()
     for kind, number, seconds in steps:
         getattr(checked, kind)(number, seconds)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aiodownload.errors import HostDownError
 from aiodownload.request.adaptive import HostPace
+from aiodownload.request.health import Health
 from aiodownload.request.hosts import Entry, Limits, Share
 from aiodownload.request.memory import Memory
 from aiodownload.request.schedule import Schedule
@@ -171,7 +172,59 @@ def test_limits_of_strangers_are_divided() -> None:
         assert starts[1] - starts[0] == pytest.approx(interval, rel=0.01)
 
 
+def test_what_several_know_of_one_host() -> None:
+    """The longer pause, the later next start and the greater delay count; all else is what was told last."""
+    former: Schedule[str] = Schedule(Limits(4, rate=1))
+    entry = asked(former, "h", 10.0)
+    former.leave_alone(entry, 10.0, told=5.0, wait=0.0)
+    former.slow_down("h", 10.0, 0.5)
+    latter: Schedule[str] = Schedule(Limits(4, rate=1))
+    asked(latter, "h", 10.5)
+    both = latter.remembered(11.0)["h"].heeding(former.remembered(11.0)["h"])
+    assert both.paused == 4.0
+    assert both.rate is not None
+    assert both.rate.next_start == pytest.approx(0.505)
+    assert (both.delay, both.last_start) == (0.5, -0.5)
+    assert both.until == 60.0
+    assert latter.remembered(11.0)["h"].paused == 0.0  # what it was made of is as it was
+
+
+def test_a_host_that_is_closed_for_one_is_closed_for_all_parts() -> None:
+    """And its bundles fail with the same reason."""
+    health, other = Health(), Health()
+    for number in range(12):
+        other.unanswered(number, number, first=number < 9, connected=False)
+        other.give_up()
+    assert other.found_down(12.0)
+    other.error = HostDownError("it is down")
+    health.heed(other)
+    assert (health.is_closed(12.0), health.error, health.opens_in(12.0)) == (True, other.error, 60.0)
+    health.heed(Health())
+    assert health.opens_in(12.0) == 60.0
+    health.answered(later=False)  # to the probe
+    assert not health.is_closed(72.0)
+    health.unanswered(80.0, 81.0, first=True, connected=False)
+    assert not health.found_down(81.0)
+
+
+def test_a_host_that_is_split() -> None:
+    """Each part has its share of slots, rate, delay and of what the host still allows; other hosts are not divided."""
+    share = Share(frozenset({"own"}), 5, frozenset({"split"}), 2)
+    assert [share.parts_of(origin) for origin in ("own", "split", "far")] == [1, 2, 5]
+    schedule: Schedule[str] = Schedule(Limits(16, per_host=5, rate=10), share)
+    entries = [Entry(str(number), "split") for number in range(5)]
+    for entry in entries:
+        schedule.add(entry, 50.0)
+    assert first_start(schedule, "split", 50.0) == 50.0
+    assert schedule.wake_at(50.0) == pytest.approx(50.201)
+    schedule.allow(entries[0], 50.0, 7, 60.0)
+    schedule.slow_down("split", 50.0, 1.5)
+    assert schedule.wake_at(50.0) == 53.0
+    known = schedule.remembered(50.0)["split"]
+    assert known.health.quota == 7 // 2 - 1
+
+
 def test_at_least_one_request_at_once() -> None:
     """With more workers than ``per_host``, too."""
     assert Limits(16, per_host=2).divided(5).per_host == 1
-    assert Limits(16).divided(5) == Limits(16, stretch=5.0)
+    assert Limits(16).divided(5) == Limits(16, parts=5)

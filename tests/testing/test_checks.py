@@ -632,7 +632,7 @@ BROKEN_ASKING: list[tuple[Any, set[Rule], str]] = [
     (
         ForgetfulAsker,
         {Rule.SETTINGS},
-        "concurrent, timeout, max_retry_after and 12 more are not set; right: ",
+        "concurrent, timeout, max_retry_after and 13 more are not set; right: ",
     ),
     (WrongAsker, {Rule.SETTINGS}, "timeout must be a number above 0, not -1"),
     (UnpicklableAsker, {Rule.PICKLES}, "pickle: TypeError: cannot pickle '_thread.lock' object"),
