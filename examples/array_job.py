@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from yarl import URL
 
-from aiodownload import AioDownload, BackOff, DownloadStrategy, each
+from aiodownload import Adaptive, AioDownload, DownloadStrategy, each
 
 CONCURRENT = 256  # requests at once, in all jobs together
 INDEXES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX")
@@ -43,7 +43,7 @@ def main(urls: str, home: str, parts: int, index: int) -> None:
     """Fetch one part, and print how many URLs have which status."""
     download = AioDownload(
         download_strategy=DownloadStrategy(home=home),
-        request_strategy=BackOff(max_attempts=4, concurrent=max(1, CONCURRENT // parts), per_host=4),
+        request_strategy=Adaptive(max_attempts=4, concurrent=max(1, CONCURRENT // parts), per_host=4),
         journal=f"journals/{index:05}-of-{parts:05}.db",
     )
     with open(urls, encoding="utf-8") as lines:

@@ -12,10 +12,11 @@ from prefect import flow, task
 from server import base_url
 from yarl import URL
 
-from aiodownload import AioDownload, BackOff, DownloadStrategy
+from aiodownload import Adaptive, AioDownload, AioDownloadBundle, DownloadStrategy
 
 CONCURRENT = 16  # requests at once, in all tasks together
 PARTS = 2
+LATER = {408, 425, 429, 500, 502, 503, 504}  # statuses that may pass
 HOME = Path("downloads").absolute()  # every worker must see it
 
 
@@ -28,17 +29,21 @@ def part_of(url: str) -> int:
     return int.from_bytes(sha256(host.encode()).digest()[:8]) % PARTS
 
 
+def may_pass(bundle: AioDownloadBundle) -> bool:
+    """Whether it has failed, and a later try may succeed."""
+    return bundle.error is not None and (bundle.error.transient or bundle.http_status in LATER)
+
+
 @task(retries=2, retry_delay_seconds=1)
 async def fetch(urls: list[str], part: int) -> list[dict[str, Any]]:
     """Fetch one part; raise if something that may pass has kept a file away, so that Prefect tries again."""
-    strategy = BackOff(max_attempts=4, concurrent=max(1, CONCURRENT // PARTS), per_host=4)
     async with AioDownload(
         download_strategy=DownloadStrategy(home=HOME),
-        request_strategy=strategy,
+        request_strategy=Adaptive(max_attempts=4, concurrent=max(1, CONCURRENT // PARTS), per_host=4),
         journal=f"{HOME}.journals/{part:05}-of-{PARTS:05}.db",
     ) as download:
         bundles = [bundle async for bundle in download.each(urls)]
-    missing = [one for one in bundles if one.error is not None and strategy.retry_error(one.error)]
+    missing = [bundle for bundle in bundles if may_pass(bundle)]
     if missing:
         raise RuntimeError(f"{len(missing)} of {len(bundles)} are missing, such as {missing[0].url}")
     return [

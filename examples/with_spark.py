@@ -13,7 +13,7 @@ from pyspark.sql.functions import udf
 from server import base_url
 from yarl import URL
 
-from aiodownload import AioDownload, AioDownloadBundle, BackOff, DownloadStrategy, each
+from aiodownload import Adaptive, AioDownload, AioDownloadBundle, DownloadStrategy, each
 
 CONCURRENT = 16  # requests at once, in all partitions together
 PARTITIONS = 4
@@ -52,7 +52,7 @@ def fetch(tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     context = TaskContext.get()
     download = AioDownload(
         download_strategy=DownloadStrategy(home=HOME),
-        request_strategy=BackOff(max_attempts=4, concurrent=max(1, CONCURRENT // PARTITIONS), per_host=4),
+        request_strategy=Adaptive(max_attempts=4, concurrent=max(1, CONCURRENT // PARTITIONS), per_host=4),
         journal=f"{HOME}.journals/{context.partitionId():05}-of-{PARTITIONS:05}.db",
     )
     urls = (url for table in tables for url in table["url"])

@@ -11,17 +11,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 import aiodownload
-from aiodownload.testing import FaultServer, ok, slow
+from aiodownload.testing import FaultServer, slow
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 URLS = 80  # of each host: so many that small files go to the process that writes them
 HOSTS = 5
+BODY = b"body\n" * 100
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("pyspark") is None, reason="pyspark is not installed: tox -e recipes"),
@@ -45,11 +45,11 @@ def killed(tables):
         return row(bundle)
     with_spark.row = counting
     try:
-        yield from fetch(tables)
+        yield from with_spark.fetch(tables)
     finally:
         with_spark.row = row
 
-fetch, with_spark.fetch = with_spark.fetch, killed
+with_spark.fetch = killed  # here; the processes of the executors import their own
 spark = (
     SparkSession.builder.master("local[2,4]").config("spark.speculation", "false")
     .config("spark.ui.enabled", "false").getOrCreate()
@@ -98,46 +98,32 @@ def test_the_example(run: Run) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has every address of 127.0.0.0/8")
-def test_killed_tasks(run: Run, tmp_path: Path) -> None:
+def test_killed_tasks(run: Run, hosts: Callable[[int], list[FaultServer]], tmp_path: Path) -> None:
     """Each host is in one partition and sees no more than its limit; of a killed task nothing is lost or done twice."""
-    servers = [FaultServer(host=f"127.0.0.{host}") for host in range(1, HOSTS + 1)]
-    urls = []
+    servers = hosts(HOSTS)
     for server in servers:
-        server.__enter__()
-        server.default = slow(b"body\n" * 100, 1, 0.005)
-        urls += [server.url(f"/{number}.txt") for number in range(URLS)]
-        server.on("/0.txt", ok(b"body\n" * 100))
-        urls.append(server.url("/missing").replace("http:", "nothttp:"))
-    try:
-        lines = [line.removeprefix("ROWS ") for line in run("-c", PROGRAM, json.dumps(urls)) if "ROWS" in line]
-        first, second = (json.loads(line) for line in lines)
-        asked = [request.target for server in servers for request in server.requests]
-        most = max(server.most_active for server in servers)
-    finally:
-        for server in servers:
-            server.__exit__(None, None, None)
-    check_rows(first, second, urls)
-    assert most <= 4  # per_host
-    assert len(asked) > len(urls) - HOSTS  # tasks were killed with requests under way
-    assert len(asked) <= HOSTS * URLS + 4 * 4  # four partitions with four slots each: what was under way, and no more
-    parts = [hosts_in(journal) for journal in sorted((tmp_path / "downloads.journals").iterdir())]
-    assert len(parts) == 4
-    assert sum(map(len, parts)) == len(set().union(*parts)) == HOSTS
-
-
-def check_rows(first: list[dict[str, Any]], second: list[dict[str, Any]], urls: list[str]) -> None:
-    """Every URL has one row in each turn, and what came in the first is there in the second."""
+        server.default = slow(BODY, 1, 0.005)
+    urls = [server.url(f"/{number}.txt") for server in servers for number in range(URLS)]
+    invalid = [url.replace("http:", "nothttp:") for url in urls[::URLS]]
+    lines = run("-c", PROGRAM, json.dumps(urls + invalid))
+    first, second = (json.loads(line.removeprefix("ROWS ")) for line in lines if line.startswith("ROWS"))
     for rows in (first, second):
-        assert sorted(row["url"] for row in rows) == sorted(urls)
+        assert sorted(row["url"] for row in rows) == sorted(urls + invalid)
         wrong = [row for row in rows if row["error"]]
-        assert {(row["error_type"], row["status"], row["size"]) for row in wrong} == {
-            ("InvalidURLError", "FAILED", None)
+        assert sorted(row["url"] for row in wrong) == sorted(invalid)
+        assert {(row["status"], row["error_type"], row["size"]) for row in wrong} == {
+            ("FAILED", "InvalidURLError", None)
         }
-        assert len(wrong) == HOSTS
-    assert {row["status"] for row in first if not row["error"]} == {"DONE", "CACHED"}
+    assert {row["status"] for row in first if not row["error"]} == {"DONE", "CACHED"}  # the second of a killed task
     for row in second:
         if not row["error"]:
-            assert (row["status"], row["size"], Path(row["file_path"]).read_bytes()) == ("CACHED", 500, b"body\n" * 100)
+            assert (row["status"], row["size"], Path(row["file_path"]).read_bytes()) == ("CACHED", len(BODY), BODY)
+    assert max(server.most_active for server in servers) <= 4  # per_host
+    asked = sum(len(server.requests) for server in servers)
+    assert len(urls) <= asked <= len(urls) + 4 * 4  # what four partitions with four slots each had under way
+    parts = [hosts_in(journal) for journal in (tmp_path / "downloads.journals").glob("*.db")]
+    assert len(parts) == 4
+    assert sum(map(len, parts)) == len(set().union(*parts)) == HOSTS
 
 
 def hosts_in(journal: Path) -> set[str | None]:
