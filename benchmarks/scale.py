@@ -13,8 +13,10 @@ import argparse
 import json
 import math
 import platform
+import re
 import sys
 import tempfile
+import textwrap
 import time
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
@@ -34,6 +36,7 @@ DNS_TTL = 10  # seconds that a connector remembers an address: aiohttp, TCPConne
 SHARD = 10_000  # members: TarShards(shard_size=10_000)
 SLOTS = 64  # Adaptive(concurrent=64)
 WAITING = 10_000  # bundles that are read ahead at most
+WHOLE: Any = {"break_long_words": False, "break_on_hyphens": False, "fix_sentence_endings": True}
 # img2dataset: README.md and dataset_examples/laion5B.md.
 PEER = {"urls": 5.8e9, "days": 7, "nodes": 10, "cores": 16, "rate": 9500}
 
@@ -53,6 +56,7 @@ class Parameters:
     busy: float = 0.5
     resolver: float = 1000
     line: float = 1
+    memory: float = 16e9
     price: float = 0.05
     put: float = 0.005
 
@@ -69,6 +73,7 @@ SAYS = {
     "busy": "share of the time for which a core is to be at work",
     "resolver": "look-ups a second that one DNS resolver takes",
     "line": "Gbit/s of one line",
+    "memory": "bytes of memory that there are for a journal",
     "price": "price of a core for an hour",
     "put": "price of a thousand writes to an object store",
 }
@@ -185,8 +190,8 @@ To ten billion URLs
 .. warning::
 
    **An extrapolation, not a measurement.**  Nobody has fetched so many URLs with this library.  Every number here is
-   measured on one small machine and has its source beside it, or follows from others by the formula that is shown, or is
-   a *parameter*, which stands for what you know and we do not.
+   measured on one small machine and has its source beside it, or follows from others by the formula that is shown,
+   or is a *parameter*, which stands for what you know and we do not.
 
 The parameters are options of the script, so that the page can be had for your own case::
 
@@ -203,6 +208,21 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     for row in (head, *rows):
         lines += [f"   {'  -' if number else '* -'} {cell}" for number, cell in enumerate(row)]
     return "\n".join([*lines, ""])
+
+
+def filled(text: str) -> str:
+    """The text with its paragraphs and lists in lines of up to 120 columns."""
+    blocks = text.split("\n\n")
+    for at, block in enumerate(blocks):
+        lines = block.strip("\n").splitlines()
+        plain = lines and not lines[0].startswith((" ", ".. ")) and not re.fullmatch(r"(.)\1{3,}", lines[-1])
+        if plain and not re.fullmatch(r"(.)\1{3,}", lines[0]):
+            items = re.split(r"\n(?=- )", "\n".join(lines))
+            blocks[at] = "\n".join(
+                textwrap.fill(" ".join(item.split()), 120, subsequent_indent="  " * item.startswith("- "), **WHOLE)
+                for item in items
+            )
+    return "\n\n".join(blocks)
 
 
 def number(value: float) -> str:
@@ -239,12 +259,12 @@ def render(figures: dict[str, dict[str, Any]], chosen: Parameters) -> str:
         HEAD
         + table(
             ("Option", "What", "Here"),
-            [(f"``--{name}``", SAYS[name], f"{getattr(chosen, name):,.10g}") for name in SAYS],
+            [(f"``--{name}``", SAYS[name], f"{getattr(chosen, name):,.12g}") for name in SAYS],
         )
     ]
     parts += [_measured(figures, found), _first(found, chosen, spread), _hosts(chosen), _cores(found, chosen)]
     parts += [_network(chosen, spread), _state(figures["scale"], found, chosen), _objects(chosen), _peer(found, chosen)]
-    return "\n".join([*parts, TAIL])
+    return filled("\n".join([*parts, TAIL])) + "\n"
 
 
 def _measured(figures: dict[str, dict[str, Any]], found: Measured) -> str:
@@ -255,7 +275,7 @@ def _measured(figures: dict[str, dict[str, Any]], found: Measured) -> str:
 Measured
 ========
 
-On {speed["system"]}, and for the two last rows on {scale["system"]}, {scale["date"]}; files are in ``benchmarks``.
+On {speed["system"]}; the two last rows on {scale["system"]}, {scale["date"]}.  The files are in ``benchmarks``.
 """
         + table(
             ("What", "Figure", "Source"),
@@ -334,10 +354,12 @@ Where it breaks first
 With one of each (one process, one journal, one resolver, one line), in the order in which they break.  {urls:,.0f} URLs
 in {chosen.days:g} days are {number(urls / chosen.days / DAY)} URLs a second.
 """
-        + table(("", "What", "URLs/s", "All of them take", "Formula"), rows)
+        + table(("Place", "What", "URLs/s", "All of them take", "Formula"), rows)
         + """
-All but the largest host go away with more of the same: slots are a setting, and processes, journals, lines and resolvers
-can be many (:doc:`recipes`).  *n*\\ :sub:`1` and *look-ups* are explained below, for hosts whose k-th largest has a share
+All but the largest host go away with more of the same: slots are a setting, and processes, journals, lines and
+resolvers
+can be many (:doc:`recipes`).  *n*\\ :sub:`1` and *look-ups* are explained below, for hosts whose k-th largest has a
+share
 of 1/k; *c* is the CPU of one URL.
 """
     )
@@ -370,7 +392,8 @@ def _hosts(chosen: Parameters) -> str:
 Politeness: the real bound
 ==========================
 
-A host with *n* URLs that is asked *r* times a second takes *n / r* seconds, whatever cores there are.  So what counts is
+A host with *n* URLs that is asked *r* times a second takes *n / r* seconds, whatever cores there are.  So what counts
+is
 how the URLs are spread over the hosts.  *All alike*: each host has urls / hosts.  *1/k*: the k-th largest has
 *n*\\ :sub:`k` = urls · k\\ :sup:`-1` / (1 + 1/2 + … + 1/hosts), and with *1/√k* the same with k\\ :sup:`-1/2`.
 """
@@ -396,12 +419,14 @@ Cores and money
 ===============
 
 CPU of one URL, *c* = *a* + *b* · (body - 10,240) + *j* + handshake / reuse
-= {1e6 * found.each:.0f} + {1e6 * found.each_byte * (chosen.body - found.small):.0f} + {1e6 * found.with_journal:.0f} + \
+= {1e6 * found.each:.0f} + {1e6 * found.each_byte * (chosen.body - found.small):.0f} + {1e6 * found.with_journal:.0f}
++ \
 {1e6 * chosen.handshake / chosen.reuse:.0f} µs = {1e6 * cpu:.0f} µs.
 
 - Work: urls · *c* / 3600 = **{number(hours)} core-hours**.
 - Cores for {chosen.days:g} days: urls · *c* / (days · 86,400 · busy) = **{math.ceil(cores):,}**.
-- Paid for, at work or not: hours / busy · price = {number(hours / chosen.busy * chosen.price)}, in the currency of ``--price``.
+- Paid for, at work or not: hours / busy · price = {number(hours / chosen.busy * chosen.price)}, in the currency of
+  ``--price``.
   Storage and traffic, which usually cost more, are not in it.
 
 It is assumed that cores add up.  Measured is only that two processes do {found.two:.2f} times the work of one, on two
@@ -420,20 +445,27 @@ Line, names and sockets
 
 At {number(rate)} URLs a second:
 
-- **Line**: body · 8 · URLs/s = {number(rate * chosen.body * 8 / 1e9)} Gbit/s of bodies; headers, TLS and packets come on
+- **Line**: body · 8 · URLs/s = {number(rate * chosen.body * 8 / 1e9)} Gbit/s of bodies; headers, TLS and packets come
+  on
   top.
-- **Look-ups**: an address is remembered for {DNS_TTL} s (aiohttp's ``ttl_dns_cache``) by each process.  With the URLs of a
-  host together, it is one look-up for a host that is done within {DNS_TTL} s, and one every {DNS_TTL} s for a larger one, the
+- **Look-ups**: an address is remembered for {DNS_TTL} s (aiohttp's ``ttl_dns_cache``) by each process.  With the URLs
+  of a
+  host together, it is one look-up for a host that is done within {DNS_TTL} s, and one every {DNS_TTL} s for a larger
+  one, the
   sum of max(1, *n*\\ :sub:`k` / (rate · {DNS_TTL})): {number(look_ups)} in all, {number(look_ups / seconds)} a second,
   {math.ceil(look_ups / seconds / chosen.resolver)} resolver(s) of ``--resolver``.  With hosts so mixed that nothing is
-  remembered it is one for each connection: {number(opened)} a second at best, {number(rate)} at worst, \
+  remembered it is one for each connection, {number(opened)} a second; if hosts are so mixed that no connection is used
+  again either, {number(rate)} a second, \
 {math.ceil(rate / chosen.resolver)} resolver(s).
   Run one on each machine, one that keeps what it has heard for as long as its TTL says.
-- **Slots**: URLs/s · latency = {number(rate * chosen.latency)} requests under way at a time, each with a socket; beside them
+- **Slots**: URLs/s · latency = {number(rate * chosen.latency)} requests under way at a time, each with a socket;
+  beside them
   connections that are kept open.  Raise ``ulimit -n`` accordingly.
 - **Ports**: URLs/s / reuse = {number(opened)} connections opened a second.  One that we close stays in TIME_WAIT for
-  {TIME_WAIT} s (Linux): {number(opened * TIME_WAIT)} of them.  A port is taken only towards the same address and port of a server;
-  Linux has {PORTS:,} of them (``ip_local_port_range``), so {PORTS // TIME_WAIT} new connections a second from one address of
+  {TIME_WAIT} s (Linux): {number(opened * TIME_WAIT)} of them.  A port is taken only towards the same address and port
+  of a server;
+  Linux has {PORTS:,} of them (``ip_local_port_range``), so {PORTS // TIME_WAIT} new connections a second from one
+  address of
   ours to one of theirs.  No polite rate gets there; a proxy that all goes through does, and so does NAT.
 """
 
@@ -446,19 +478,23 @@ def _state(scale: dict[str, Any], found: Measured, chosen: Parameters) -> str:
 Journals and memory
 ===================
 
-A row made, published and settled, in groups of 128, by the journal alone:
+A row made, published and settled, in groups of 128, by the journal alone; the times are wall time, and rough:
 """
         + table(("Rows", "Bytes each", "Time each"), rows)
         + f"""
 - **One journal for all**: urls · bytes = {volume(chosen.urls * found.row)}.  SQLite allows that (281 TB: its
-  *Implementation Limits*), but there is one writer, and a run with one journal has done {found.journal_rate:,.0f} files a
-  second at most: {span(chosen.urls / found.journal_rate)}.  Its key is a hash, so rows are found all over the file:
-  it is sensible for as long as the index fits into memory, some ten or hundred million rows.
+  *Implementation Limits*), but there is one writer, and a run with one journal has done {found.journal_rate:,.0f}
+  files a
+  second at most: {span(chosen.urls / found.journal_rate)}.  Its key is a hash, so each row is elsewhere in the index,
+  and a
+  journal that is larger than the memory that there is for it waits for the disk: memory / bytes = \
+{number(chosen.memory / found.row)} rows.
 - **One for each job**, as the :doc:`recipes` have it: with {cores:,} jobs, {number(chosen.urls / cores)} rows and
   {volume(chosen.urls / cores * found.row)} each.  More jobs than cores make smaller ones: with \
 {math.ceil(chosen.urls / 1e7):,}, each has ten million
   rows and {volume(1e7 * found.row)}, and a job that is lost is soon done again.
-- **Memory of a process** does not grow with the URLs: at most {WAITING:,} bundles are read ahead, so at most as many hosts
+- **Memory of a process** does not grow with the URLs: at most {WAITING:,} bundles are read ahead, so at most as many
+  hosts
   have something to do, {volume(WAITING * found.per_host)} of them; hosts that idle are forgotten (:doc:`cost`).  Were
   all {chosen.hosts:,.0f} hosts known in one process at a time, it would be {volume(chosen.hosts * found.per_host)}.
 - **The schedule** would be at work for urls · decision = {span(chosen.urls * found.decision)} in all.
@@ -474,13 +510,14 @@ Files and objects
 
 - **Bytes**: urls · body = {volume(chosen.urls * chosen.body)}.
 - **Files**: {chosen.urls:,.0f}.  One ext4 has {INODES:,} inodes at most, \
-{"too few: it takes " + str(math.ceil(chosen.urls / INODES)) + " of them" if chosen.urls > INODES else "which is enough"}; \
-to list, copy or
-  delete so many files takes days.
-- **Objects**: urls / 1000 · put = {number(chosen.urls / 1000 * chosen.put)} for the writes alone, in the currency of ``--put``.
+{f"so it takes {math.ceil(chosen.urls / INODES)} of them" if chosen.urls > INODES else "which is enough"}.  Each is
+  listed, copied and deleted one by one.
+- **Objects**: urls / 1000 · put = {number(chosen.urls / 1000 * chosen.put)} for the writes alone, in the currency of
+  ``--put``.
 - **Shards** of {SHARD:,} members (:class:`~aiodownload.TarShards`, :doc:`dataset`): {number(shards)} tar files of \
 {volume(SHARD * chosen.body)}, and as
-  many Parquet files; {number(2 * shards / 1000 * chosen.put)} for their writes.  A run that goes on reads the end of each
+  many Parquet files; {number(2 * shards / 1000 * chosen.put)} if each of them is copied to a store in one write (in
+  parts it is more).  A run that goes on reads the end of each
   Parquet file in its ``home``; so give each job a ``home`` of its own, too.
 """
 
@@ -496,7 +533,8 @@ Beside a run that there was
 
 img2dataset has fetched {PEER["urls"] / 1e9:g} billion images in {PEER["days"]} days on {PEER["nodes"]} machines of \
 {PEER["cores"]} cores, {PEER["rate"]:,} a second (its README and
-``dataset_examples/laion5B.md``); the quotient is {number(rate)}.  It does not limit requests per host, and it resizes images.
+``dataset_examples/laion5B.md``); the quotient is {number(rate)}.  It does not limit requests per host, and it resizes
+images.
 
 What would this library need for that rate, with the parameters above?
 
@@ -505,11 +543,14 @@ What would this library need for that rate, with the parameters above?
   resized in that.
 - {number(rate * chosen.body * 8 / 1e9)} Gbit/s, {number(rate * chosen.body * 8 / 1e9 / PEER["nodes"])} for each of \
 {PEER["nodes"]} machines.
-- {number(rate * chosen.latency)} slots, so ``concurrent={math.ceil(rate * chosen.latency / PEER["nodes"] / 10) * 10}`` \
+- {number(rate * chosen.latency)} slots, so
+  ``concurrent={math.ceil(rate * chosen.latency / PEER["nodes"] / 10) * 10}`` \
 for each of {PEER["nodes"]} jobs; {number(look_ups)} look-ups a second.
-- Hosts that bear it: at {chosen.rate:g}/s for each, no less than {math.ceil(rate / chosen.rate):,} of them must have something left at any
+- Hosts that bear it: at {chosen.rate:g}/s for each, no less than {math.ceil(rate / chosen.rate):,} of them must have
+  something left at any
   time, to the last minute.  With shares of 1/k, \
-{100 * Hosts(own.urls, own.hosts, 1).capped(own.rate * own.days * DAY) / own.urls:.0f} % of it would be there after {PEER["days"]} days.
+{100 * Hosts(own.urls, own.hosts, 1).capped(own.rate * own.days * DAY) / own.urls:.0f} % of it would be there after
+{PEER["days"]} days.
 
 On one machine, the same files of 10 KiB, neither resizing: img2dataset takes {1e6 * found.peer:.0f} µs of CPU for each,
 aiodownload {1e6 * found.each:.0f} µs (:doc:`speed`).
@@ -520,7 +561,8 @@ TAIL = """
 What is not in here
 ===================
 
-Failures and their retries; hosts that are dead or slow (:doc:`simulation`); certificates, robots.txt and redirects, which are
+Failures and their retries; hosts that are dead or slow (:doc:`simulation`); certificates, robots.txt and redirects,
+which are
 further requests; disks, which are slower than memory (:doc:`speed`); and whatever breaks only at that scale.
 """
 
