@@ -53,7 +53,9 @@ def main(urls: str, home: str, parts: int, index: int) -> None:
 
 if __name__ == "__main__":
     urls, home, parts = sys.argv[1:4]
-    index = sys.argv[4] if len(sys.argv) > 4 else next(os.environ[name] for name in INDEXES if name in os.environ)
+    index = sys.argv[4] if len(sys.argv) > 4 else next((os.environ[name] for name in INDEXES if name in os.environ), "")
+    if not index:
+        sys.exit(f"give an INDEX, or set one of {', '.join(INDEXES)}")
     if not 0 <= int(index) < int(parts):
         sys.exit(f"INDEX must be from 0 to {int(parts) - 1}, not {index}")
     main(urls, home, int(parts), int(index))

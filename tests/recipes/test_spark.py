@@ -1,7 +1,8 @@
-"""The recipe for Spark, on a real one in local mode: hosts apart, limits kept, and tasks that are killed and tried again."""
+"""The recipe for Spark, on a real one in local mode: hosts apart, limits kept, tasks killed and tried again."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -128,7 +129,5 @@ def test_killed_tasks(run: Run, hosts: Callable[[int], list[FaultServer]], tmp_p
 
 def hosts_in(journal: Path) -> set[str | None]:
     """The hosts of the URLs that a journal has."""
-    with sqlite3.connect(journal) as database:
-        urls = [url for (url,) in database.execute("SELECT url FROM urls")]
-    database.close()
-    return {urlsplit(url).hostname for url in urls}
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        return {urlsplit(url).hostname for (url,) in database.execute("SELECT url FROM urls")}
