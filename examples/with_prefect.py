@@ -45,7 +45,7 @@ async def fetch(urls: list[str], part: int) -> list[dict[str, Any]]:
         bundles = [bundle async for bundle in download.each(urls)]
     missing = [bundle for bundle in bundles if may_pass(bundle)]
     if missing:
-        raise RuntimeError(f"{len(missing)} of {len(bundles)} are missing, such as {missing[0].url}")
+        raise RuntimeError(f"{len(missing)} of {len(bundles)} are missing, such as {missing[0].status_msg}")
     return [
         {"url": one.url, "status": one.status.name, "file_path": one.file_path, "error": one.error and str(one.error)}
         for one in bundles
@@ -53,10 +53,11 @@ async def fetch(urls: list[str], part: int) -> list[dict[str, Any]]:
 
 
 @flow
-async def downloads(urls: list[str]) -> list[dict[str, Any]]:
-    """Fetch all parts side by side."""
+async def downloads(listed: str) -> list[dict[str, Any]]:
+    """Fetch all parts of a list, a file with a URL in each line, side by side."""
+    text = await asyncio.to_thread(Path(listed).read_text, encoding="utf-8")
     parts: list[list[str]] = [[] for _ in range(PARTS)]
-    for url in urls:
+    for url in text.split():
         parts[part_of(url)].append(url)
     rows = await asyncio.gather(*(fetch(part, number) for number, part in enumerate(parts) if part))
     return [row for part in rows for row in part]
@@ -65,8 +66,9 @@ async def downloads(urls: list[str]) -> list[dict[str, Any]]:
 def main(base: str) -> None:
     """Download four files and one that is missing; a second time nothing is fetched."""
     urls = [f"{base}/files/{number}.txt" for number in range(1, 5)] + [f"{base}/missing.txt"]
+    Path("urls.txt").write_text("\n".join(urls), encoding="utf-8")
     for turn in ("first", "second"):
-        for row in sorted(asyncio.run(downloads(urls)), key=lambda row: row["url"]):
+        for row in sorted(asyncio.run(downloads("urls.txt")), key=lambda row: row["url"]):
             print(turn, row["status"], row["error"])
 
 

@@ -31,7 +31,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 with prefect_test_harness(server_startup_timeout=120):
     for turn in range(2):
-        print("ROWS", json.dumps(asyncio.run(with_prefect.downloads(json.loads(sys.argv[1])))), flush=True)
+        print("ROWS", json.dumps(asyncio.run(with_prefect.downloads(sys.argv[1]))), flush=True)
 """
 
 Run = Callable[..., list[str]]
@@ -86,7 +86,8 @@ def test_a_task_that_is_tried_again(run: Run, server: FaultServer, proxy: FaultS
     urls = [server.on(f"/{number}.txt", ok(b"body\n")) for number in range(20)]
     urls.append(server.on("/late.txt", *[status(503)] * 4, ok(b"late\n")))  # four tries are those of one task
     urls.append(server.on("/never.txt", status(404)))
-    lines = run("-c", PROGRAM, json.dumps(urls))
+    (tmp_path / "urls.txt").write_text("\n".join(urls))
+    lines = run("-c", PROGRAM, "urls.txt")
     first, second = (json.loads(line.removeprefix("ROWS ")) for line in lines if line.startswith("ROWS"))
     told = {row["url"]: row["status"] for row in first}
     assert told == {**dict.fromkeys(urls[:20], "CACHED"), urls[20]: "DONE", urls[21]: "FAILED"}
