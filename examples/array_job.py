@@ -42,7 +42,7 @@ def part(lines: Iterable[str], parts: int, index: int) -> Iterator[str]:
 def main(urls: str, home: str, parts: int, index: int) -> None:
     """Fetch one part, and print how many URLs have which status."""
     download = AioDownload(
-        download_strategy=DownloadStrategy(home=home),
+        download_strategy=DownloadStrategy(home=home, skip_cached=True),
         request_strategy=Adaptive(max_attempts=4, concurrent=max(1, CONCURRENT // parts), per_host=4),
         journal=f"journals/{index:05}-of-{parts:05}.db",
     )

@@ -38,7 +38,7 @@ def may_pass(bundle: AioDownloadBundle) -> bool:
 async def fetch(urls: list[str], part: int) -> list[dict[str, Any]]:
     """Fetch one part; raise if something that may pass has kept a file away, so that Prefect tries again."""
     async with AioDownload(
-        download_strategy=DownloadStrategy(home=HOME),
+        download_strategy=DownloadStrategy(home=HOME, skip_cached=True),
         request_strategy=Adaptive(max_attempts=4, concurrent=max(1, CONCURRENT // PARTS), per_host=4),
         journal=f"{HOME}.journals/{part:05}-of-{PARTS:05}.db",
     ) as download:

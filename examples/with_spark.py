@@ -51,7 +51,7 @@ def fetch(tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     """Fetch one partition, in the process of an executor."""
     context = TaskContext.get()
     download = AioDownload(
-        download_strategy=DownloadStrategy(home=HOME),
+        download_strategy=DownloadStrategy(home=HOME, skip_cached=True),
         request_strategy=Adaptive(max_attempts=4, concurrent=max(1, CONCURRENT // PARTITIONS), per_host=4),
         journal=f"{HOME}.journals/{context.partitionId():05}-of-{PARTITIONS:05}.db",
     )

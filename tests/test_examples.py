@@ -157,7 +157,7 @@ def test_with_a_session(run: Run, tmp_path: Path) -> None:
 def test_array_job(
     run: Run, hosts: Callable[[int], list[FaultServer]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three jobs fetch all of it once, each host by one of them; a job that is run again fetches nothing."""
+    """Three jobs fetch all of it once, each host by one of them; done again, by them or by two, it is no request."""
     servers = hosts(8)
     for server in servers:
         for number in range(5):
@@ -179,6 +179,8 @@ def test_array_job(
     busiest = max(range(3), key=lambda index: len(found[index]))
     (again,) = run("array_job.py", "urls.txt", "files", "3", str(busiest))
     assert f"'CACHED': {5 * len(found[busiest])}" in again
+    others = "".join(line for index in "01" for line in run("array_job.py", "urls.txt", "files", "2", index))
+    assert sum(map(int, re.findall(r"'CACHED': (\d+)", others))) == len(urls)
     assert asked == {server: [request.target for request in server.requests] for server in servers}
 
 
