@@ -54,6 +54,12 @@ def each(make: Callable[[int], Any], count: int = COUNT) -> float:
     return held / count
 
 
+def host_bytes(strategy: RequestStrategy) -> float:
+    """Bytes that the schedule of ``strategy`` keeps for each host."""
+    schedule: Any = Schedule(limits_of(strategy))
+    return each(lambda number: schedule._host(f"https://host{number}.example.org", 0.0))
+
+
 def settled(number: int) -> AioDownloadBundle:
     """A bundle as ``swarm`` returns it."""
     bundle = AioDownloadBundle(url(number))
@@ -85,9 +91,7 @@ async def main() -> None:
 
         print(f"a bundle that was read and waits for its turn: {each(waiting):.0f} bytes")
         for strategy in (RequestStrategy(), Adaptive()):
-            schedule: Any = Schedule(limits_of(strategy))
-            size = each(lambda number, schedule=schedule: schedule._host(f"https://host{number}.example.org", 0.0))
-            print(f"a host, with {type(strategy).__name__}: {size:.0f} bytes, and its queue")
+            print(f"a host, with {type(strategy).__name__}: {host_bytes(strategy):.0f} bytes, and its queue")
         print(f"a bundle that swarm returns: {each(settled):.0f} bytes")
         seen = Seen()
         size = each(lambda number: seen.put(url(number), b"x" * 16, settled(number)._results()))
@@ -97,4 +101,5 @@ async def main() -> None:
         await live.close()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

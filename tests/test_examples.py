@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -56,11 +62,12 @@ def numbered(*numbers: int) -> dict[str, bytes]:
 
 
 def test_every_script_is_tested() -> None:
-    """No example is forgotten here."""
-    text = Path(__file__).read_text()
+    """No example is forgotten, here or among the recipes, which need more than the others."""
+    here = Path(__file__)
+    text = "".join(path.read_text() for path in (here, *(here.parent / "recipes").glob("test_*.py")))
     scripts = {path.name for path in EXAMPLES.glob("*.py")} - {"server.py"}
     assert scripts
-    assert [name for name in sorted(scripts) if f'run("{name}"' not in text] == []
+    assert [name for name in sorted(scripts) if f'"{name}"' not in text] == []
 
 
 def test_one(run: Run, tmp_path: Path) -> None:
@@ -144,3 +151,74 @@ def test_with_a_session(run: Run, tmp_path: Path) -> None:
         "with a session: File written - still open: True",
     ]
     assert written(tmp_path) == {"downloads/private.txt": b"forty thieves\n"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has every address of 127.0.0.0/8")
+def test_array_job(
+    run: Run, hosts: Callable[[int], list[FaultServer]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three jobs fetch all of it once, each host by one of them; done again, by them or by two, it is no request."""
+    servers = hosts(8)
+    for server in servers:
+        for number in range(5):
+            server.on(f"/{number}.txt", ok(b"body\n"))
+    urls = [server.url(f"/{number}.txt") for number in range(5) for server in servers]
+    (tmp_path / "urls.txt").write_text("\n".join([*urls, "", "no URL"]) + "\n")
+    lines = []
+    for index, name in enumerate(("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX")):
+        with monkeypatch.context() as context:
+            context.setenv(name, str(index))
+            lines += run("array_job.py", "urls.txt", "files", "3")
+    assert [line.partition(":")[0] for line in lines] == [f"part {index} of 3" for index in range(3)]
+    assert sum(int(count) for line in lines for count in re.findall(r"'DONE': (\d+)", line)) == len(urls)
+    assert sum("'FAILED': 1" in line for line in lines) == 1  # what is no URL
+    asked = {server: [request.target for request in server.requests] for server in servers}
+    assert all(sorted(targets) == [f"/{number}.txt" for number in range(5)] for targets in asked.values())
+    found = [hosts_in(tmp_path / "journals" / f"{index:05}-of-00003.db") for index in range(3)]
+    assert sum(map(len, found)) == len(set().union(*found)) == len(servers)
+    busiest = max(range(3), key=lambda index: len(found[index]))
+    (again,) = run("array_job.py", "urls.txt", "files", "3", str(busiest))
+    assert f"'CACHED': {5 * len(found[busiest])}" in again
+    others = "".join(line for index in "01" for line in run("array_job.py", "urls.txt", "files", "2", index))
+    assert sum(map(int, re.findall(r"'CACHED': (\d+)", others))) == len(urls)
+    assert asked == {server: [request.target for request in server.requests] for server in servers}
+
+
+def hosts_in(journal: Path) -> set[str | None]:
+    """The hosts of the URLs that a journal has."""
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        found = {urlsplit(url).hostname for (url,) in database.execute("SELECT url FROM urls")}
+    return found - {None}  # of what is no URL
+
+
+@pytest.fixture
+def array_job(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The program, imported."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("array_job")
+
+
+def test_a_host_is_in_one_part(array_job: ModuleType) -> None:
+    """However its URLs are written; the parts are alike in size, and the same in every process and release."""
+    same = [
+        "https://example.org/a",
+        "http://EXAMPLE.org:8080/b?c",
+        " https://me:word@example.org ",
+        "https://example.org",
+    ]
+    assert {array_job.part_of(url, 100) for url in same} == {62}
+    assert array_job.part_of("https://bücher.example/", 100) == array_job.part_of("https://xn--bcher-kva.example/", 100)
+    for broken in ("", "no URL", "http://[", "https:///x", "http://[]@"):
+        assert array_job.part_of(broken, 100) == array_job.part_of("", 100)
+    urls = [f"https://host{number}.example.org/" for number in range(3000)]
+    parts = [list(array_job.part(urls, 3, index)) for index in range(3)]
+    assert sorted(url for part in parts for url in part) == sorted(urls)
+    assert all(900 < len(part) < 1100 for part in parts)
+
+
+def test_an_index_that_there_is_not(tmp_path: Path) -> None:
+    """It is said which there are."""
+    command = [sys.executable, str(EXAMPLES / "array_job.py"), "urls.txt", "files", "3", "3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == "INDEX must be from 0 to 2, not 3\n"
