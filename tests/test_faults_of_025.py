@@ -35,7 +35,21 @@ from aiodownload import (
     Verified,
 )
 from aiodownload.storage import folder, part
-from aiodownload.testing import FaultServer, Request, Script, cut, drop, each_path, ok, raw, reset, slow, stall, status
+from aiodownload.testing import (
+    FaultServer,
+    Request,
+    Script,
+    chunked,
+    cut,
+    drop,
+    each_path,
+    ok,
+    raw,
+    reset,
+    slow,
+    stall,
+    status,
+)
 
 Make = Callable[..., AioDownload]
 Files = Callable[[], dict[str, bytes]]
@@ -681,8 +695,9 @@ def test_b25_files_are_written_off_the_event_loop(
     noting = Noting()
     monkeypatch.setattr(part, "os", noting)
     monkeypatch.setattr(folder, "os", noting)
-    urls = [server.on("/small", ok(b"x")), server.on("/large", ok(bytes(3_000_000))), server.on("/cut", cut(b"xy", 1))]
-    aiodownload.swarm(urls, quick(RequestStrategy()))
+    large = bytes(3_000_000)
+    scripts = {"small": ok(b"x"), "large": ok(large), "chunked": chunked(large), "cut": cut(b"xy", 1)}
+    aiodownload.swarm([server.on(f"/{name}", script) for name, script in scripts.items()], quick(RequestStrategy()))
     assert {name for name, _ in noting.calls} >= {"open", "write", "writev", "fstat", "close", "replace"}
     assert {thread for _, thread in noting.calls if not thread.startswith("aiodownload-disk")} == set()
 

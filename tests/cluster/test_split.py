@@ -99,7 +99,7 @@ def test_a_pause_is_kept_to_by_all_that_begin_later(executor: Executor, server: 
     server.default = ok(b"x")
     told = server.on("/told", status(429, Retry_After="2"), ok(b"x"))
     urls = [*(server.url(f"/{number}") for number in range(40)), told]
-    urls += [server.url(f"/{number}") for number in range(40, 120)]
+    urls += [server.url(f"/{number}") for number in range(40, 180)]
     request = Steady(per_host=4, rate=60, split_hosts=[origin(server)])
     found = aiodownload.swarm(urls, steady(request), executor=executor)
     assert all(bundle.ok for bundle in found)
