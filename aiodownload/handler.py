@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import SocketTimeoutError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD_TIMEOUTS", "HeadTimeoutError", "StandIn", "WatchedHandler"]
 
+_CANNOT_PAUSE = (AttributeError, NotImplementedError, RuntimeError)  # what a transport may say to that
 HEAD_TIMEOUTS = 10  # timeouts that a head may take in all: a server that drips it, or says 102 for ever, holds a slot
 
 
@@ -92,13 +94,12 @@ class WatchedHandler(ResponseHandler):
             and not (content.is_eof() or self._reading_paused or self._buffer_paused or self._tail)
         )
 
-    def divert(self, stand_in: StandIn) -> asyncio.Transport:
+    def divert(self, stand_in: StandIn) -> None:
         """Let ``stand_in`` have what arrives, until :meth:`complete`."""
         if self.transport is None:
             raise RuntimeError("the connection is gone")
         self._stand_in = stand_in
         self.transport.set_protocol(stand_in)
-        return self.transport
 
     def complete(self, content: StreamReader) -> None:
         """The body has come by the stand-in: the connection is free for the next request, or is closed."""
@@ -108,12 +109,22 @@ class WatchedHandler(ResponseHandler):
         content.feed_eof()
 
     def arrived(self) -> None:
-        """The stand-in has got something, or waits again."""
+        """The stand-in has got something."""
         self._reschedule_timeout()
 
-    def held(self) -> None:
-        """The server waits for the stand-in."""
+    def hold(self) -> None:
+        """The stand-in has no room: the server is to wait, which is not held against it."""
+        if self.transport is not None:
+            with contextlib.suppress(*_CANNOT_PAUSE):
+                self.transport.pause_reading()
         self._drop_timeout()
+
+    def go_on(self) -> None:
+        """It has room again."""
+        if self.transport is not None:
+            with contextlib.suppress(*_CANNOT_PAUSE):
+                self.transport.resume_reading()
+        self._reschedule_timeout()
 
     def _answered(self) -> bool:
         """Whether there was an answer of a declared length all the same, and what is no HTTP came only after it.

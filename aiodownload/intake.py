@@ -20,8 +20,8 @@ __all__ = ["Intake", "divert"]
 
 WORTHWHILE = 1 << 17  # bytes that are to come
 BUFFER = 1 << 20  # bytes
-# From so many bytes on a body is large, and its buffers are larger: around each, the thread that writes it and the
-# event loop wait for one another.
+# Once so many bytes have come, buffers are larger: around each, the thread that writes it and the event loop wait for
+# one another.  What a server declares and does not send takes no memory.
 LARGE = 1 << 24
 LARGE_BUFFER = 1 << 22
 SURPLUS = 1 << 12  # bytes beyond the end of the body that are thrown away at a time
@@ -49,6 +49,8 @@ def divert(
     missing = length - content.total_bytes
     if missing < WORTHWHILE or not isinstance(handler, WatchedHandler) or not handler.is_receiving(content):
         return None
+    if content.total_bytes != len(first):  # somebody else has some of it, or aiohttp has taken in more meanwhile
+        return None
     return Intake(handler, content, first, missing, buffers, heard)
 
 
@@ -61,7 +63,7 @@ class Intake(StandIn):
     :param handler: whose place it takes, until the last byte is there.
     :param content: of the response.
     :param first: what has arrived already.
-    :param missing: bytes that are still to come; not one more is read.
+    :param missing: bytes that are still to come.
     :param buffers: where buffers come from.
     :param heard: told how many bytes have come, each time.
     """
@@ -80,18 +82,18 @@ class Intake(StandIn):
         self._buffers = buffers
         self._heard = heard
         self._length = self._left = len(first) + missing
-        self._size = LARGE_BUFFER if self._length >= LARGE else BUFFER
         self._free: list[bytearray] = []
         self._made = 0
         self._buffer: bytearray | None = None  # that is being filled
         self._view = memoryview(b"")  # of it
-        self._at = 0  # bytes in it
+        self._at = 0  # bytes of the body in it
+        self._room = 0  # how many there are to be
         self._full: deque[tuple[bytearray, memoryview]] = deque()
         self._read: deque[bytearray] = deque()
         self._paused = False
         self._waiting: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self._transport = handler.divert(self)
+        handler.divert(self)
         self._put(first)
 
     @property
@@ -151,12 +153,15 @@ class Intake(StandIn):
         """So many have gone there."""
         if not self._left:
             return
+        if nbytes > self._left:  # a byte that is nobody's answer: nothing is asked on this connection any more
+            self._handler.force_close()
+            nbytes = self._left
         self._at += nbytes
         self._left -= nbytes
         self._handler.arrived()
         if self._heard is not None:
             self._heard(nbytes)
-        if self._at == len(self._view):
+        if self._at == self._room:
             self._next()
 
     def eof_received(self) -> None:
@@ -198,17 +203,23 @@ class Intake(StandIn):
             self._next()
 
     def _begin(self) -> None:
-        if not self._free:
+        size = LARGE_BUFFER if self._length - self._left >= LARGE else BUFFER
+        buffer = self._free.pop() if self._free else None
+        if buffer is None:
             self._made += 1
-            self._free.append(self._buffers.take(self._size))
-        self._buffer = self._free.pop()
-        self._view = memoryview(self._buffer)[: self._left]
-        self._at = 0
+        elif len(buffer) != size + 1:
+            self._buffers.give_back(buffer)
+            buffer = None
+        self._buffer = self._buffers.take(size + 1) if buffer is None else buffer
+        self._at, self._room = 0, min(size, self._left)
+        # Behind the end of the body there is place for one more byte.  If the server has sent more, that comes along
+        # with the last bytes, before the connection is free.
+        self._view = memoryview(self._buffer)[: self._room + (self._room == self._left)]
 
     def _next(self) -> None:
         """The buffer is full, or holds the last byte."""
         if self._buffer is not None:
-            self._full.append((self._buffer, self._view))
+            self._full.append((self._buffer, self._view[: self._at]))
             self._buffer, self._view, self._at = None, memoryview(b""), 0
         if not self._left:
             self._handler.complete(self._content)
@@ -216,8 +227,7 @@ class Intake(StandIn):
             self._begin()
         else:
             self._paused = True
-            self._transport.pause_reading()
-            self._handler.held()
+            self._handler.hold()
         self._wake()
 
     def _recycle(self, buffer: bytearray) -> None:
@@ -226,8 +236,7 @@ class Intake(StandIn):
             self._paused = False
             if self._buffer is None:
                 self._begin()
-            self._transport.resume_reading()
-            self._handler.arrived()
+            self._handler.go_on()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

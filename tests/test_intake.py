@@ -150,6 +150,63 @@ def test_surplus_is_nobodys_answer(server: FaultServer, quick: Make, strategy: N
     assert files() == {"f": BODY, "g": b"right"}
 
 
+@pytest.mark.parametrize("way", ["aiohttp", "intake"])
+async def test_surplus_that_comes_with_the_end(way: str, server: FaultServer) -> None:
+    """Who asks in the very moment in which the body ends does not get it for an answer."""
+    body = BODY[:400_000]
+
+    async def script(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:200_000])
+        await asyncio.sleep(0.1)
+        await connection.send(body[200_000:] + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+        return True
+
+    answers = []
+
+    async def ask() -> None:
+        async with session.get(server.on("/g", ok(b"right"))) as answer:
+            answers.append(await answer.read())
+
+    asking: list[asyncio.Task[None]] = []
+    async with aiohttp.ClientSession(connector=own_connector(5, public_only=False)) as session:
+        response = await session.get(server.on("/f", script))
+        response.content.on_eof(lambda: asking.append(asyncio.ensure_future(ask())))
+        received = b""
+        if way == "aiohttp":
+            received = await response.content.read()
+        else:
+            intake = divert(response, response.content, first := response.content.read_nowait(), len(body), Buffers())
+            assert intake is not None
+            while data := await intake.read():
+                received += data
+            assert len(first) < len(body)
+        await asyncio.gather(*asking)
+    assert received == body
+    assert answers == [b"right"]
+    assert server.connections == 2
+
+
+def test_a_head_takes_little_memory(server: FaultServer, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """What is declared and not sent."""
+    asked: list[int] = []
+    take = Buffers.take
+
+    def counted(self: Buffers, size: int) -> bytearray:
+        asked.append(size)
+        return take(self, size)
+
+    async def script(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 62) + bytes(1000))
+        return False
+
+    monkeypatch.setattr(Buffers, "take", counted)
+    bundle = aiodownload.one(
+        server.on("/f", script), AioDownload(None, aiodownload.DownloadStrategy(home=home), Noting(max_attempts=1))
+    )
+    assert isinstance(bundle.error, BodyError)
+    assert sum(asked) <= MIB + 1
+
+
 @pytest.mark.parametrize("at", [300_000, MIB, 2 * MIB + 7, len(BODY) - 1])
 @pytest.mark.parametrize("rst", [False, True], ids=["closed", "reset"])
 def test_a_body_that_is_cut(
@@ -208,7 +265,7 @@ def test_a_disk_that_is_slower_than_the_line(
     strategy = Noting(max_attempts=1, timeout=0.2)  # the whole takes longer
     assert aiodownload.one(server.on("/f", ok(BODY[: 2 * MIB - 1])), quick(strategy)).ok
     assert files() == {"f": BODY[: 2 * MIB - 1]}
-    assert asked == [64 << 10] * 3
+    assert asked == [(64 << 10) + 1] * 3
 
 
 def test_a_disk_that_refuses(server: FaultServer, quick: Make, monkeypatch: pytest.MonkeyPatch, files: Any) -> None:
@@ -388,7 +445,8 @@ async def taken(server: FaultServer, little: None) -> AsyncIterator[tuple[Intake
             first = await response.content.readexactly(1000)
             intake = divert(response, response.content, first, 1 << 20, Buffers())
             assert intake is not None
-            transport = intake._transport
+            transport = intake._handler.transport
+            assert transport is not None
             yield intake, first
             transport.close()
 

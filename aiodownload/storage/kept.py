@@ -27,7 +27,7 @@ RECORD = ".part.json"
 _PART = ".part"
 
 # Bytes after which the record is brought up to date; what is lost with a process is at most that, and what it had in
-# memory.  Of a large file, they are four times as many.
+# memory.  Of a large file, they are twice as many.
 CHECKPOINT = 4 << 20
 LARGE = 1 << 28  # bytes
 # Seconds after which the bytes are also brought to the disk itself, so that a power cut does not cost hours of
@@ -61,7 +61,7 @@ class KeptPart(Part):
     def __init__(self, path: str, mode: int, origin: Origin, *, root: str | None = None, durable: bool = False) -> None:
         super().__init__(path, mode, _tag, root=root, durable=durable)
         self.origin = origin
-        self._every = CHECKPOINT if origin.total < LARGE else 4 * CHECKPOINT
+        self._every = CHECKPOINT if origin.total < LARGE else 2 * CHECKPOINT
         self.ranges: Ranges = ()  # what it holds
         self._record: Record | None = None
         self._noting: bool | None = None  # not known before there is something to note

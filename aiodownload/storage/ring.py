@@ -34,6 +34,8 @@ class Ring:
 
     def put(self, chunks: Iterable[bytes | memoryview], size: int) -> int | None:
         """Copy a body of ``size`` bytes to a place; return the offset of that, or None if there is none."""
+        if not size:
+            return None
         if not self._taken:  # the beginning is what the processor has at hand
             self._first = self._next = 0
         at = self._next
