@@ -8,21 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
-import scale
+from scale import measured
+from scale.__main__ import parameters as read_parameters
+from scale.model import DNS_TTL, SAYS, Hosts, Measured, Parameters
+from scale.page import render
 
 ROOT = Path(__file__).resolve().parent.parent
-FIGURES = scale.load()
+FIGURES = measured.load()
 
 
 def test_the_page_is_written_from_the_figures() -> None:
-    assert (ROOT / "docs" / "scale.rst").read_text(encoding="utf-8") == scale.render(FIGURES, scale.Parameters())
+    assert (ROOT / "docs" / "scale.rst").read_text(encoding="utf-8") == render(FIGURES, Parameters())
 
 
 def test_its_head_says_what_it_is() -> None:
     """Nobody takes it for a measurement."""
-    text = scale.render(FIGURES, scale.Parameters())
+    text = render(FIGURES, Parameters())
     assert "**An extrapolation, not a measurement.**" in text[:400]
-    for name in scale.SAYS:
+    for name in SAYS:
         assert f"``--{name}``" in text
 
 
@@ -30,13 +33,13 @@ def test_its_head_says_what_it_is() -> None:
 @pytest.mark.parametrize("hosts", [1, 10, 5000])
 def test_hosts(exponent: float, hosts: int) -> None:
     """What is computed for many hosts is, for some, what counting them gives."""
-    spread = scale.Hosts(1e6, hosts, exponent)
+    spread = Hosts(1e6, hosts, exponent)
     sizes = [spread.size(k) for k in range(1, hosts + 1)]
     assert math.isclose(sum(sizes), 1e6, rel_tol=1e-6)
     for size in (0.5, 30, 777, 1e7):
         assert abs(spread.larger(size) - sum(one > size for one in sizes)) <= 1  # a host just as large as that
         assert math.isclose(spread.capped(size), sum(min(one, size) for one in sizes), rel_tol=1e-6)
-    lasting = 5 * scale.DNS_TTL
+    lasting = 5 * DNS_TTL
     assert math.isclose(spread.look_ups(5), sum(max(1, one / lasting) for one in sizes), rel_tol=1e-3)
     assert math.isclose(spread.seconds_for(1, 10), sizes[0] / 10, rel_tol=1e-6)
     half = spread.seconds_for(0.5, 10)
@@ -45,11 +48,11 @@ def test_hosts(exponent: float, hosts: int) -> None:
 
 def test_cpu() -> None:
     """A small file without TLS takes what was measured."""
-    found = scale.Measured.of(**FIGURES)
+    found = Measured.of(**FIGURES)
     small, medium = FIGURES["speed"]["works"]["small"], FIGURES["speed"]["works"]["medium"]
-    plain = scale.Parameters(body=small["size"], handshake=0)
+    plain = Parameters(body=small["size"], handshake=0)
     assert math.isclose(found.cpu(plain), found.each + found.with_journal)
-    large = found.cpu(scale.Parameters(body=medium["size"], handshake=0)) - found.with_journal
+    large = found.cpu(Parameters(body=medium["size"], handshake=0)) - found.with_journal
     taken = sorted(row["our_cpu"] / medium["files"] for row in medium["rows"])
     assert taken[0] <= large <= taken[-1]
 
@@ -59,7 +62,7 @@ def test_cpu() -> None:
 )
 def test_other_parameters(parameters: dict[str, float]) -> None:
     """Small and strange ones make a page as well."""
-    text = scale.render(FIGURES, scale.Parameters(**parameters))
+    text = render(FIGURES, Parameters(**parameters))
     assert "nan" not in text
     assert "inf " not in text
 
@@ -67,9 +70,9 @@ def test_other_parameters(parameters: dict[str, float]) -> None:
 def test_the_script() -> None:
     """With parameters it prints, and leaves the page as it is."""
     before = (ROOT / "docs" / "scale.rst").read_bytes()
-    command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--urls", "2e9", "--price", "1"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "scale"), "--urls", "2e9", "--price", "1"]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
-    assert done.stdout == scale.render(FIGURES, scale.Parameters(urls=2e9, price=1))
+    assert done.stdout == render(FIGURES, Parameters(urls=2e9, price=1))
     assert (ROOT / "docs" / "scale.rst").read_bytes() == before
 
 
@@ -86,11 +89,11 @@ def test_the_script() -> None:
 )
 def test_parameters_that_cannot_be(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        scale.parameters(arguments)
+        read_parameters(arguments)
     assert words in capsys.readouterr().err
 
 
 def test_a_journal_is_measured() -> None:
     """The rows are real ones: a thousand take about as many bytes each as a million."""
-    found = scale.journal(1000)
+    found = measured.journal(1000)
     assert found["bytes"] == pytest.approx(FIGURES["scale"]["journal"][-1]["bytes"], rel=0.2)

@@ -1,187 +1,33 @@
-"""What ten billion URLs would take: computed from the measured figures, written to docs/scale.rst.
-
-    python benchmarks/scale.py                           # writes the page
-    python benchmarks/scale.py --urls 1e8 --hosts 1e5    # prints it for other parameters, and writes nothing
-    python benchmarks/scale.py --measure                 # measures what a journal and a host take, then writes the page
-
-The speeds are those of the last ``python benchmarks/speed`` and ``python benchmarks/simulation``.
-"""
+"""The page, written from the figures and the parameters."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import platform
 import re
-import sys
-import tempfile
 import textwrap
-import time
-from dataclasses import dataclass, fields, replace
-from hashlib import sha256
-from pathlib import Path
-from statistics import median
+from dataclasses import replace
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "scale.rst"
+from .model import (
+    DAY,
+    DNS_TTL,
+    INODES,
+    PEER,
+    PORTS,
+    SAYS,
+    SHARD,
+    SLOTS,
+    TIME_WAIT,
+    WAITING,
+    Hosts,
+    Measured,
+    Parameters,
+)
 
-DAY = 86_400
-TIME_WAIT = 60  # seconds; Linux, include/net/tcp.h: TCP_TIMEWAIT_LEN
-PORTS = 60_999 - 32_768 + 1  # Linux, net.ipv4.ip_local_port_range
-INODES = 2**32  # of one ext4
-DNS_TTL = 10  # seconds that a connector remembers an address: aiohttp, TCPConnector(ttl_dns_cache=10)
-SHARD = 10_000  # members: TarShards(shard_size=10_000)
-SLOTS = 64  # Adaptive(concurrent=64)
-WAITING = 10_000  # bundles that are read ahead at most
 WHOLE: Any = {"break_long_words": False, "break_on_hyphens": False, "fix_sentence_endings": True}
-# img2dataset: README.md and dataset_examples/laion5B.md.
-PEER = {"urls": 5.8e9, "days": 7, "nodes": 10, "cores": 16, "rate": 9500}
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What is not measured, and may be set by an option of the same name."""
-
-    urls: float = 1e10
-    hosts: float = 1e7
-    body: float = 51_200
-    days: float = 7
-    rate: float = 10
-    latency: float = 0.2
-    reuse: float = 10
-    handshake: float = 0.001
-    busy: float = 0.5
-    resolver: float = 1000
-    line: float = 1
-    memory: float = 16e9
-    price: float = 0.05
-    put: float = 0.005
-
-
-SAYS = {
-    "urls": "URLs in all",
-    "hosts": "hosts that they are on",
-    "body": "bytes of a body",
-    "days": "days that it may take",
-    "rate": "requests a second that a host bears",
-    "latency": "seconds from a request to the end of its body",
-    "reuse": "requests over one connection",
-    "handshake": "CPU seconds of one TLS handshake",
-    "busy": "share of the time for which a core is to be at work",
-    "resolver": "look-ups a second that one DNS resolver takes",
-    "line": "Gbit/s of one line",
-    "memory": "bytes of memory that there are for a journal",
-    "price": "price of a core for an hour",
-    "put": "price of a thousand writes to an object store",
-}
-
-
-# The model: each is a formula that the page shows.
-
-
-def harmonic(count: float, exponent: float) -> float:
-    """The sum of k**-exponent for k from 1 to ``count``: exact for the first thousand, then Euler and Maclaurin's."""
-    exact = min(int(count), 1000)
-    total = math.fsum(k**-exponent for k in range(1, exact + 1))
-    if count > exact:
-        area = (
-            math.log(count / exact)
-            if exponent == 1
-            else (count ** (1 - exponent) - exact ** (1 - exponent)) / (1 - exponent)
-        )
-        total += area + (count**-exponent - exact**-exponent) / 2
-    return total
-
-
-@dataclass(frozen=True)
-class Hosts:
-    """URLs over hosts: the k-th largest of ``hosts`` has a share in proportion to k**-exponent."""
-
-    urls: float
-    hosts: float
-    exponent: float
-
-    def size(self, k: float) -> float:
-        """URLs of the k-th largest host."""
-        return float(self.urls * k**-self.exponent / harmonic(self.hosts, self.exponent))
-
-    def larger(self, size: float) -> float:
-        """How many hosts have more URLs than that."""
-        if not self.exponent:
-            return self.hosts if self.size(1) > size else 0
-        return min(self.hosts, math.floor((self.size(1) / size) ** (1 / self.exponent)))
-
-    def capped(self, size: float) -> float:
-        """URLs that there would be if no host had more than that."""
-        large = self.larger(size)
-        rest = self.urls - self.size(1) * harmonic(large, self.exponent) if large else self.urls
-        return large * size + max(0.0, rest)
-
-    def seconds_for(self, share: float, rate: float) -> float:
-        """When that share of the URLs is fetched, if each host gives ``rate`` a second from the beginning on."""
-        low, high = 0.0, self.size(1) / rate
-        for _ in range(100):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.capped(middle * rate) >= share * self.urls else (middle, high)
-        return high
-
-    def look_ups(self, rate: float) -> float:
-        """Of names, if the URLs of a host are together: one for each host, and one every DNS_TTL while it is asked."""
-        lasting = rate * DNS_TTL
-        large = self.larger(lasting)
-        asked = self.size(1) * harmonic(large, self.exponent) if large else 0.0
-        return (self.hosts - large) + asked / lasting
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Figures of the last runs, in seconds and bytes."""
-
-    each: float  # CPU of a small file
-    each_byte: float  # CPU of each further byte
-    with_journal: float  # CPU that a journal adds
-    journal_rate: float  # files a second, one process, with a journal
-    small: float  # bytes of a small file
-    peer: float  # CPU of a small file, img2dataset
-    two: float  # files a second of two processes, by those of one
-    row: float  # bytes of a row in the largest journal
-    per_host: float  # bytes of memory, Adaptive
-    decision: float  # of the schedule
-
-    @classmethod
-    def of(cls, speed: dict[str, Any], simulation: dict[str, Any], scale: dict[str, Any]) -> Measured:
-        """Take them from what benchmarks/results has."""
-        small, medium = speed["works"]["small"], speed["works"]["medium"]
-        each = median(row["our_cpu"] for row in small["rows"]) / small["files"]
-        large = median(row["our_cpu"] for row in medium["rows"]) / medium["files"]
-        rows = {row["program"]: row for row in small["rows"]}
-        journal = rows["aiodownload, journal"]
-        return cls(
-            each=each,
-            each_byte=(large - each) / (medium["size"] - small["size"]),
-            with_journal=(journal["their_cpu"] - journal["our_cpu"]) / small["files"],
-            journal_rate=small["files"] / journal["theirs"],
-            small=small["size"],
-            peer=rows["img2dataset"]["their_cpu"] / small["files"],
-            two=speed["works"]["halves"]["ratio"],
-            row=scale["journal"][-1]["bytes"],
-            per_host=scale["host"],
-            decision=max(row["seconds"] for row in simulation["decisions"]),
-        )
-
-    def cpu(self, chosen: Parameters) -> float:
-        """Seconds of CPU for one URL."""
-        body = self.each + self.each_byte * (chosen.body - self.small)
-        return max(0.0, body) + self.with_journal + chosen.handshake / chosen.reuse
-
-
-# The page.
 
 HEAD = """\
-.. Written by "python benchmarks/scale.py"; do not edit.
+.. Written by "python benchmarks/scale"; do not edit.
 
 ===================
 To ten billion URLs
@@ -195,7 +41,7 @@ To ten billion URLs
 
 The parameters are options of the script, so that the page can be had for your own case::
 
-    python benchmarks/scale.py --urls 1e9 --hosts 2e6 --body 2e5
+    python benchmarks/scale --urls 1e9 --hosts 2e6 --body 2e5
 
 Parameters
 ==========
@@ -565,108 +411,3 @@ Failures and their retries; hosts that are dead or slow (:doc:`simulation`); cer
 which are
 further requests; disks, which are slower than memory (:doc:`speed`); and whatever breaks only at that scale.
 """
-
-
-def load() -> dict[str, dict[str, Any]]:
-    """The figures of the last runs."""
-    return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("speed", "simulation", "scale")}
-
-
-def measure() -> dict[str, Any]:
-    """What a journal takes on the disk, and a host in memory."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from cost import host_bytes
-
-    from aiodownload import Adaptive
-
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "host": host_bytes(Adaptive()),
-        "journal": [journal(rows) for rows in (10_000, 100_000, 1_000_000)],
-    }
-
-
-def journal(rows: int) -> dict[str, float]:
-    """So many rows made, published and settled in groups of 128; their bytes on the disk and seconds, each."""
-    from aiodownload import Journal
-    from aiodownload.entries import Enlisted, FileState, Outcome, Publication
-
-    with tempfile.TemporaryDirectory() as home:
-        book = Journal(f"{home}/journal.db")
-        book.open(home)
-        began = time.perf_counter()
-        for first in range(0, rows, 128):
-            urls = [f"https://example.org/files/f{row:08}.bin" for row in range(first, min(first + 128, rows))]
-            keys = [sha256(url.encode()).digest()[:16] for url in urls]
-            paths = [url.replace("https:/", home) for url in urls]
-            book.enlist(
-                [Enlisted(key, url, True, path) for key, url, path in zip(keys, urls, paths, strict=True)],
-                lambda *_: "enlisted",
-            )
-            for key, path in zip(keys, paths, strict=True):
-                file = FileState(10240, 1_764_000_000_000_000_000, 1_000_000)
-                date = "Wed, 25 Nov 2026 09:00:00 GMT"
-                book.publishing(key, Publication(path, file, '"65a1b2c3-2800"', date, "LENGTH"))
-            book.settle(
-                [
-                    Outcome(
-                        key=key,
-                        state="done",
-                        attempts=1,
-                        http_status=200,
-                        final_url=None,
-                        error=None,
-                        elapsed=0.05,
-                        path=path,
-                    )
-                    for key, path in zip(keys, paths, strict=True)
-                ]
-            )
-        seconds = time.perf_counter() - began
-        book.close()
-        size = Path(book.path).stat().st_size
-    return {"rows": rows, "bytes": size / rows, "seconds": seconds / rows}
-
-
-def parameters(arguments: list[str]) -> tuple[Parameters, bool, bool]:
-    """What was chosen, whether anything was, and whether to measure.
-
-    :raises SystemExit: for a parameter that cannot be.
-    """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measure", action="store_true", help="measure what a journal and a host take")
-    for field in fields(Parameters):
-        parser.add_argument(f"--{field.name}", type=float, help=f"{SAYS[field.name]} ({field.default:g})")
-    given = vars(parser.parse_args(arguments))
-    measuring = given.pop("measure")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value in chosen.items():
-        least = 0 if name in ("handshake", "price", "put") else sys.float_info.min
-        if not least <= value < math.inf:
-            parser.error(f"--{name} must be a number {'of 0 or more' if not least else 'above 0'}, not {value:g}")
-    found = replace(Parameters(), **chosen)
-    if not 1 <= found.hosts <= found.urls:
-        parser.error(f"--hosts must be from 1 to the number of URLs, not {found.hosts:g}")
-    if found.busy > 1:
-        parser.error(f"--busy is a share, above 0 and at most 1, not {found.busy:g}")
-    if found.reuse < 1:
-        parser.error(f"--reuse must be 1 or more, not {found.reuse:g}")
-    return found, bool(chosen), measuring
-
-
-def main(arguments: list[str]) -> None:
-    """Write the page, or print it for other parameters."""
-    chosen, other, measuring = parameters(arguments)
-    if measuring:
-        (RESULTS / "scale.json").write_text(json.dumps(measure(), indent=1) + "\n")
-    text = render(load(), chosen)
-    if other:
-        print(text, end="")
-    else:
-        PAGE.write_text(text, encoding="utf-8")
-        print(f"written: {PAGE.relative_to(ROOT)}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Scale: what ten billion URLs would take, computed from what was measured."""
