@@ -283,7 +283,9 @@ def parsed(url: str, given: URL | None = None) -> URL:
     try:
         return _checked_url(URL(text), url)
     except (ValueError, IndexError) as error:  # yarl raises the second for "http://[]@"
-        raise InvalidURLError(url, _parser_words(error)) from None
+        reason = _parser_words(error)
+    # Out here, since an exception keeps the one that it was raised beside, which quotes the URL.
+    raise InvalidURLError(url, reason)
 
 
 def _parser_words(error: Exception) -> str:

@@ -164,6 +164,7 @@ def test_no_credentials_are_shown(url: str) -> None:
     bundle = checked(url)
     assert bundle.url == url
     assert (bundle.error is None) == (url in VALID)
+    assert bundle.error is None or bundle.error.__context__ is None  # some pickle that as well
     assert SECRET not in shown(bundle)
     if not url.startswith("http:" + NAME):
         assert NAME not in shown(bundle)

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
+WITH_CARE: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""For ``extractall``: Python 3.11.4 and newer."""
+
 
 class Found(NamedTuple):
     """A sample.
@@ -48,7 +51,7 @@ def read(home: Path, unpacked: Path | None = None) -> list[Found]:
             for body, meta, row in zip(members[::2], members[1::2], done, strict=True):
                 found.append(sample(archive, number, body, meta, row))
             if unpacked is not None:
-                archive.extractall(unpacked, filter="data")
+                archive.extractall(unpacked, **WITH_CARE)
         assert path.read_bytes().endswith(bytes(1024))
     assert len({(one.shard, one.member) for one in found}) == len(found)
     return found
