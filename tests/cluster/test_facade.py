@@ -9,6 +9,7 @@ import time
 import types
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def test_processes_of_our_own(server: FaultServer, steady: Make) -> None:
     """``workers=`` alone starts processes, which have ended when the call returns."""
     server.default = ok(b"x")
     urls = [server.url(f"/{number}") for number in range(50)]
+    resource_tracker.ensure_running()  # Python's own, which the first pool of a program starts, and which stays
     before = set(children())
     assert [bundle.ok for bundle in aiodownload.swarm(urls, steady(), workers=2)] == [True] * 50
     assert set(children()) <= before
