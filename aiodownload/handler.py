@@ -60,15 +60,21 @@ class WatchedHandler(ResponseHandler):
     def start_timeout(self) -> None:
         """It has been sent."""
         self._sent = True
+        self._quiet_since = now = self._loop.time()
         if self._asked_at is not None:
-            self._asked_at = self._loop.time()
-        super().start_timeout()
+            self._asked_at = now
+        self._watch()
 
     def data_received(self, data: bytes) -> None:
         """Something has arrived."""
         if self._asked_at is not None:
             self._begun = self._begun + data if self._begun else data
         super().data_received(data)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """There is room again.  A body says so with each read, also if nothing was held back for want of it."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """A head has come; one with a 1xx is not yet the answer."""
@@ -106,6 +112,8 @@ class WatchedHandler(ResponseHandler):
         self._stand_in = self._parser = None  # that has seen but its beginning; the next request brings another
         if self.transport is not None:
             self.transport.set_protocol(self)
+            with contextlib.suppress(*_CANNOT_PAUSE):  # if it was held
+                self.transport.resume_reading()
         content.feed_eof()
 
     def arrived(self) -> None:

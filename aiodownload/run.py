@@ -140,8 +140,8 @@ class Run:
         waiting = len(self._jobs) - self._active
         if room > 0 and waiting == self._waiting:  # none is ready
             return room
-        if ahead - waiting < LOOK_AHEAD * slots:
-            return min(self._tries.spare, FARTHEST - ahead)
+        if room + waiting > 0 and (spare := self._tries.spare):
+            return min(spare, FARTHEST - ahead)
         return 0
 
     async def _read_all(self) -> None:

@@ -16,6 +16,7 @@ from yarl import URL
 
 from ._version import __version__
 from .connector import NotPublicError, check_public_only, own_connector
+from .courier import Courier, courier_of
 from .errors import (
     AddressError,
     BodyError,
@@ -84,6 +85,7 @@ class Transport:
         self._overdue: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._owned = False
+        self._courier: Courier | None = None
 
     async def open(self) -> None:
         """Make or take the session.
@@ -93,6 +95,7 @@ class Transport:
         """
         if self._client is None:
             self._session, self._owned = self._own_session(), True
+            self._courier = courier_of(self._session, self._timeout)
         elif isinstance(self._client, aiohttp.ClientSession):
             self._session = _usable(self._client)
         else:
@@ -147,7 +150,7 @@ class Transport:
         try:
             if task is not None:
                 self._watch(task)
-            return await session.request(hop.method, hop.url, **self._settings(hop))
+            return await self._asked(session, hop)
         except asyncio.CancelledError as error:
             if task in self._overdue and task is not None and task.uncancel() == 0:
                 raise _no_head(self._timeout) from error
@@ -167,6 +170,12 @@ class Transport:
             if task is not None:
                 self._asking.pop(task, None)
                 self._overdue.discard(task)
+
+    def _asked(self, session: aiohttp.ClientSession, hop: Hop) -> Awaitable[aiohttp.ClientResponse]:
+        settings = self._settings(hop)
+        if self._courier is not None and settings is self._plain and hop.method == "GET":
+            return self._courier.ask(hop.url)
+        return session.request(hop.method, hop.url, **settings)
 
     def _settings(self, hop: Hop) -> dict[str, Any]:
         """The keywords of a request."""

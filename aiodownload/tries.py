@@ -123,8 +123,7 @@ class OwnTries:
     @property
     def spare(self) -> int:
         """See :class:`Tries`."""
-        schedule = self._dispatcher.schedule
-        return schedule.concurrent - schedule.active if schedule.held_back else 0
+        return self._dispatcher.schedule.spare
 
     def expect(self, runs: int) -> None:
         """See :class:`Tries`."""

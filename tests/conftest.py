@@ -16,9 +16,14 @@ import aiohttp
 import pytest
 import trustme
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from aiodownload import AioDownload, AioDownloadBundle, BackOff, DownloadStrategy, Lenient, RequestStrategy
 from aiodownload.testing import FaultServer
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 pytest_plugins = ["cluster_fixtures", "shelves"]
 

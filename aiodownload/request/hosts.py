@@ -295,12 +295,18 @@ class Host(Generic[T]):
         """Whether an entry is."""
         return bool(self._again or self._fresh)
 
-    def put(self, entry: Entry[T]) -> None:
-        """Let ``entry`` be ready: those that were tried before go before the others."""
+    def put(self, entry: Entry[T]) -> bool:
+        """Let ``entry`` be ready: those that were tried before go before the others.
+
+        :returns: whether it stands behind others, so that nothing changes but the length of the queue.
+        """
+        fresh = self._fresh
         if entry.tries:
             self._put_again(entry)
-        else:
-            self._fresh.append(entry)
+            return False
+        behind = bool(fresh)
+        fresh.append(entry)
+        return behind
 
     def _put_again(self, entry: Entry[T]) -> None:
         # Where none is answered, those go first that have the fewest tries left: some shall come to their end.

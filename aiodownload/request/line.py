@@ -43,6 +43,7 @@ class Line(Generic[T]):
         self._line: deque[Host[T]] = deque()
         # The ones that must let others pass, by their kind.
         self._aside: dict[int, deque[Host[T]]] = {NEW: deque(), LONG: deque(), SILENT: deque()}
+        self._new, self._long, self._silent = self._aside.values()
         self._has = [0, 0, 0, 0]  # slots that hosts of each kind have
         self._eager = self._quick = 0  # hosts that have something ready and do not take long; and that are quick
         self._eager_in_line = self._quick_in_line = 0  # of those, the ones that may go now
@@ -116,7 +117,7 @@ class Line(Generic[T]):
         long = host.late > 0 or held >= self._late
         if long != host.long:
             self._class(host, host.proven, long)
-        if self._aside[NEW] or self._aside[LONG] or self._aside[SILENT]:
+        if self._new or self._long or self._silent:
             self._bring_back()
 
     def proven(self, host: Host[T]) -> None:

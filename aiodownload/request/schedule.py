@@ -67,12 +67,14 @@ class Schedule(Generic[T]):
     @property
     def startable(self) -> bool:
         """Whether a slot is free and a host stands in line for one."""
-        return self.free and bool(self._line)
+        line = self._line
+        return line.active < line.slots and line.first is not None
 
     @property
-    def held_back(self) -> bool:
-        """Whether a slot is free, and no entry that waits may have it, each for its own host's sake."""
-        return self.free and not self._line
+    def spare(self) -> int:
+        """How many slots are free, though entries may wait: none of them may have one, each for its own host's sake."""
+        line = self._line
+        return line.slots - line.active if line.active < line.slots and line.first is None else 0
 
     def recall(self, memories: Mapping[str, Memory], last_start: float, now: float) -> None:
         """Go on with what another schedule knew, told from ``now``.
@@ -111,13 +113,14 @@ class Schedule(Generic[T]):
             return
         if delay > 0:
             heapq.heappush(host.later, (now + delay, next(self._order), entry))
-        else:
-            host.put(entry)
+        elif host.put(entry):
+            return  # behind others, for which the host stands where it belongs
         self._look_at(host, now)
 
     def next(self, now: float) -> Entry[T] | None:
         """Return the entry that may start now, which takes a slot and marks a request start, or None."""
-        if not self.free:
+        line = self._line
+        if line.active >= line.slots:
             return None
         while self._timed and self._timed[0][0] <= now:
             when, _, due = heapq.heappop(self._timed)
@@ -125,7 +128,6 @@ class Schedule(Generic[T]):
             if due.wake == when:
                 due.wake = math.inf
                 self._look_at(due, now)
-        line = self._line
         while (host := line.head(now)) is not None:
             start = host.may_start(now)
             if start is None or start > now:
@@ -249,7 +251,7 @@ class Schedule(Generic[T]):
             self._line.proven(host)
             suspect = host.health.suspect
             host.answered(entry.since, now, later, told)
-            if suspect:
+            if suspect or host.pace is not None:  # it may be given more now
                 self._look_at(host, now)
 
     def unanswered(

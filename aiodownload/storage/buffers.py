@@ -15,7 +15,7 @@ class Buffers:
         # asyncio asks for 256 KiB for each piece that it receives, and gives back what was too much.  glibc gets blocks
         # of that size from the system each time, until one that was larger has been given back (mallopt(3),
         # M_MMAP_THRESHOLD).
-        bytearray(LARGEST)
+        bytes(LARGEST)  # no page of it is touched
         self._free: dict[int, list[bytearray]] = {}
         self._kept = 0
 

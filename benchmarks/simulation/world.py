@@ -93,7 +93,7 @@ class World:
         concurrent = self.schedule.concurrent
         while True:
             room = LOOK_AHEAD * concurrent - self._ahead
-            if room <= 0 and self.schedule.held_back:
+            if room <= 0 and self.schedule.spare:
                 room = min(concurrent - self.schedule.active, FARTHEST - self._ahead)
             if room <= 0:
                 break
@@ -110,7 +110,7 @@ class World:
             if read < room:
                 self._end_of_input()
                 break
-            if not self.schedule.held_back:
+            if not self.schedule.spare:
                 break
 
     def _end_of_input(self) -> None:

@@ -11,6 +11,7 @@ from simulation.world import World, moving, turns, zipf
 
 from aiodownload import Adaptive, Polite
 from aiodownload.request.adaptive import HostPace
+from aiodownload.request.schedule import Entry, Limits, Schedule
 
 pytestmark = pytest.mark.once
 
@@ -100,6 +101,20 @@ def test_the_limit_that_is_lifted_is_found_out() -> None:
 
     outcome = World({"h": Lifted(20, 0.02)}, Adaptive()).run(itertools.repeat("h"), 150)
     assert moving(outcome.good, 140, 150) >= 150
+
+
+def test_a_window_that_has_grown_is_used() -> None:
+    """As soon as an answer is there, though its body is still coming and nothing else happens."""
+    schedule: Schedule[int] = Schedule(Limits(16, pace=lambda: HostPace(16)))
+    for number in range(6):
+        schedule.add(Entry(number, "h"), 0.0)
+    started = [schedule.next(0.0), schedule.next(0.1)]
+    assert schedule.next(0.2) is None  # the window is 2
+    for entry in started:
+        assert entry is not None
+        schedule.answered(entry, 0.2)
+    assert schedule.startable
+    assert schedule.next(1.0) is not None
 
 
 def test_silence_halves_and_does_not_end_it() -> None:
