@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import ClientPayloadError
 
 from .handler import StandIn, WatchedHandler
+from .inlet import Inlet
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, StreamReader
@@ -24,6 +25,7 @@ BUFFER = 1 << 20  # bytes
 # one another.  What a server declares and does not send takes no memory.
 LARGE = 1 << 24
 LARGE_BUFFER = 1 << 22
+FAST = 0.1  # seconds: where so much more comes within them, a thread takes the rest out of the connection by itself
 SURPLUS = 1 << 12  # bytes beyond the end of the body that are thrown away at a time
 COUNT = 3  # buffers: one fills, one waits, one is being written
 
@@ -93,6 +95,11 @@ class Intake(StandIn):
         self._paused = False
         self._waiting: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
+        self._since = asyncio.get_running_loop().time()
+        self._lately = 0  # bytes that have come since then
+        self._inlet: Inlet | None = None
+        self._taken = 0  # bytes out of that, as far as they are accounted for
+        self._may_bypass = True
         handler.divert(self)
         self._put(first)
 
@@ -125,11 +132,88 @@ class Intake(StandIn):
         return view
 
     def rest(self) -> list[memoryview]:
-        """What has arrived and was not read, after a failure; nothing more will."""
+        """What has arrived and was not read, after a failure or in a bypass; nothing more will.
+
+        It is good until :meth:`go_on`.
+        """
+        if self._buffer is not None:
+            if self._at:
+                self._full.append((self._buffer, self._view[: self._at]))
+            else:
+                self._free.append(self._buffer)
+            self._buffer, self._view, self._at = None, memoryview(b""), 0
         views = [view for _, view in self._full]
-        if self._at:
-            views.append(self._view[: self._at])
+        self._read.extend(buffer for buffer, _ in self._full)
+        self._full.clear()
         return views
+
+    def comes_fast(self) -> bool:
+        """Whether so much comes that :meth:`bypass` is worth while."""
+        if self._lately < LARGE:
+            return False
+        now = asyncio.get_running_loop().time()
+        fast = self._may_bypass and self._left > LARGE and now - self._since <= FAST
+        self._since, self._lately = now, 0
+        return fast
+
+    def bypass(self) -> Inlet | None:
+        """Receive nothing more: the rest is to be taken out of what is returned, after that which :meth:`rest` has.
+
+        Of what arrives so fast, each buffer costs the event loop and a thread more to pass on than to fill.
+
+        :returns: None where nobody else can take anything out of the connection, which goes on then.
+        """
+        transport = self._handler.transport
+        inlet = None if transport is None or self._error is not None else Inlet.of(transport)
+        self._may_bypass = inlet is not None
+        if inlet is not None:
+            self._inlet, self._taken = inlet, 0
+            self._paused = True
+            self._handler.hold()
+        return inlet
+
+    def came(self) -> None:
+        """Take account of what was taken out of the inlet.
+
+        :raises aiohttp.ClientError: if the rest does not come.
+        """
+        inlet = self._account()
+        if not self._left:
+            if inlet.surplus:
+                self._handler.force_close()
+            self._handler.complete(self._content)
+        elif self._error is not None:
+            raise self._error
+        elif inlet.ended:
+            raise self._missing(inlet.error)
+
+    def _account(self) -> Inlet:
+        inlet = self._inlet
+        if inlet is None:
+            raise RuntimeError("there is no bypass")
+        count, self._taken = inlet.taken - self._taken, inlet.taken
+        self._left -= count
+        if count and self._heard is not None:
+            self._heard(count)
+        return inlet
+
+    def stop(self) -> None:
+        """Let nothing more be taken out of the inlet; what was still taken was heard of."""
+        if self._inlet is not None:
+            self._inlet.close()
+            self._account()
+            self._inlet = None
+
+    def go_on(self) -> None:
+        """The bypass is over; what is missing arrives here again.  All that was read is where it belongs."""
+        self._since, self._lately = asyncio.get_running_loop().time(), 0
+        self._free.extend(self._read)
+        self._read.clear()
+        if self._left and self._error is None:
+            self._paused = False
+            if self._buffer is None:
+                self._begin()
+            self._handler.go_on()
 
     def close(self) -> None:
         """All has been read, and nobody looks at it any more."""
@@ -158,6 +242,7 @@ class Intake(StandIn):
             nbytes = self._left
         self._at += nbytes
         self._left -= nbytes
+        self._lately += nbytes
         self._handler.arrived()
         if self._heard is not None:
             self._heard(nbytes)
@@ -171,9 +256,7 @@ class Intake(StandIn):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The rest will not come."""
         if self._left:
-            error = ClientPayloadError(f"{self._length - self._left} of {self._length} bytes came")
-            error.__cause__ = exc
-            self.fail(error)
+            self.fail(self._missing(exc))
         self._handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -189,6 +272,11 @@ class Intake(StandIn):
         if self._error is None and self._left:
             self._error = error
             self._wake()
+
+    def _missing(self, cause: BaseException | None) -> ClientPayloadError:
+        error = ClientPayloadError(f"{self._length - self._left} of {self._length} bytes came")
+        error.__cause__ = cause
+        return error
 
     def _put(self, data: bytes) -> None:
         """Take what has arrived by aiohttp."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .buffers import Buffers
 
-__all__ = ["Arriving", "Body", "Divert", "Flow", "Intake", "OtherContent", "Read"]
+__all__ = ["Arriving", "Body", "Divert", "Flow", "Inlet", "Intake", "OtherContent", "Read"]
 
 # So much of a large body may arrive while the disk is waited for, before the server is told to wait.
 AHEAD = 1 << 20
@@ -33,6 +33,13 @@ class Flow(Protocol):
         """The next bytes, not sooner than they may come."""
 
 
+class Inlet(Protocol):
+    """A connection out of which a thread takes what arrives; see ``inlet``."""
+
+    def read(self, most: int) -> memoryview:
+        """At most so many bytes, good until the next call; none at the end, or if nothing comes."""
+
+
 class Intake(Protocol):
     """The rest of a large body, which arrives in buffers; see ``intake``."""
 
@@ -44,7 +51,22 @@ class Intake(Protocol):
         """The next full buffer, good until the second call after this one; or the last one, or nothing at the end."""
 
     def rest(self) -> list[memoryview]:
-        """What has arrived and was not read, after a failure."""
+        """What has arrived and was not read, after a failure or in a bypass."""
+
+    def comes_fast(self) -> bool:
+        """Whether so much comes that :meth:`bypass` is worth while."""
+
+    def bypass(self) -> Inlet | None:
+        """Receive nothing more: the rest is to be taken out of what is returned; None where that cannot be."""
+
+    def came(self) -> None:
+        """Take account of what was taken out of it."""
+
+    def stop(self) -> None:
+        """Let nothing more be taken."""
+
+    def go_on(self) -> None:
+        """What is missing arrives here again."""
 
     def close(self) -> None:
         """All has been read, and nobody looks at it any more."""

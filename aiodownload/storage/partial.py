@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from typing import TypeAlias
 from ..checksums import Hasher
 from ..entries import FileState, Publication
 from ..errors import DiskError
+from .content import Inlet
 from .disk import Disk
 from .kept import KeptPart, Origin
 from .owner import my_tag
@@ -35,6 +37,10 @@ LARGE_BATCH = 1 << 22
 # Bytes in batches that may wait while one is being written, before no more is taken.  The thread goes on to them by
 # itself: to come back first takes as long as to receive a MiB.
 WAITING = 1 << 23
+
+# Seconds for which the thread takes bytes out of a connection at most: others wait for it.  What takes longer, for the
+# network or the disk keeps the other waiting, is better done by both at the same time.
+PATIENCE = 0.25
 
 SMALL = 1 << 16  # bytes whose checksum takes less time than a trip to a thread
 
@@ -146,6 +152,19 @@ class PartialFile:
             await self._arrived()
         if self._trip is None and self._batches:
             self._set_out()
+
+    async def drain(self, inlet: Inlet, most: int) -> int:
+        """Let the thread take up to ``most`` bytes out of ``inlet`` and to the disk, after what was taken before.
+
+        :returns: how many came before nothing did for a moment, or time was up.
+        :raises DiskError: if they cannot be stored.
+        """
+        await self._arrived()
+        before = self.size
+        self._trip = asyncio.ensure_future(self._disk.run(self._drain, self._file(), inlet, most))
+        self._trip.add_done_callback(self._landed)
+        await self._arrived()
+        return self.size - before
 
     @property
     def origin(self) -> Origin | None:
@@ -292,6 +311,15 @@ class PartialFile:
         with self._lock:
             while self._batches and not self._ended:
                 self._append(part, *self._batches.popleft())
+
+    def _drain(self, part: Part, inlet: Inlet, most: int) -> None:
+        with self._lock:
+            end, until = part.size + most, time.monotonic() + PATIENCE
+            while part.size < end and not self._ended and time.monotonic() < until:
+                if not (data := inlet.read(end - part.size)):
+                    break
+                self._append(part, part.size, (data,))
+                self._size = part.size
 
     def _publish(self, part: Part, at: int, chunks: list[Piece]) -> None:
         with self._lock:

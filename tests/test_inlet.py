@@ -1,0 +1,437 @@
+"""Bodies that come so fast that a disk thread takes them out of the connection by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from hashlib import shake_128
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+from conftest import Quick
+from storage.test_partial import OsThat
+
+import aiodownload
+from aiodownload import AioDownload, BodyError, DiskError, DownloadStrategy, Received, StallError
+from aiodownload import inlet as inlets
+from aiodownload import intake as intakes
+from aiodownload.connector import own_connector
+from aiodownload.inlet import Inlet
+from aiodownload.storage import delivery, part, partial
+from aiodownload.storage.disk import Disk
+from aiodownload.storage.partial import PartialFile
+from aiodownload.testing import Connection, FaultServer, Request, cut, ok, ranged, stall
+
+MIB = 1 << 20
+BODY = shake_128(b"inlet").digest(6 * MIB + 54_321)
+
+Make = Callable[..., AioDownload]
+
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that comes counts as fast, after its first MiB."""
+    monkeypatch.setattr(intakes, "LARGE", MIB)
+    monkeypatch.setattr(intakes, "FAST", 1e9)
+    monkeypatch.setattr(delivery, "TRIP", MIB)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes that each read has taken out of a connection, on threads that are not the event loop's."""
+    counts: list[int] = []
+    read = Inlet.read
+
+    def counted(self: Inlet, most: int) -> memoryview:
+        assert threading.current_thread().name.startswith("aiodownload-disk")
+        data = read(self, most)
+        counts.append(len(data))
+        return data
+
+    monkeypatch.setattr(Inlet, "read", counted)
+    return counts
+
+
+def paused(body: bytes, at: int, go_on: threading.Event) -> Callable[[Request, Connection], Any]:
+    """Send the rest when ``go_on`` is set."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:at])
+        await asyncio.to_thread(go_on.wait, 30)
+        await connection.send(body[at:])
+        return True
+
+    return script
+
+
+def test_most_of_it_is_taken_by_the_thread(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """And an observer is told of every byte."""
+    heard: list[int] = []
+
+    class Listens:
+        """For bytes."""
+
+        def on_event(self, event: object) -> None:
+            """Note how many."""
+            if isinstance(event, Received):
+                heard.append(event.count)
+
+    bundle = aiodownload.one(server.on("/f", ok(BODY)), quick(Quick(max_attempts=1), observers=[Listens()]))
+    assert bundle.ok, bundle.error
+    assert files() == {"f": BODY}
+    assert sum(taken) > len(BODY) / 3
+    assert sum(heard) == len(BODY)
+
+
+def test_the_defaults_never_wait_for_a_slow_line(
+    server: FaultServer, quick: Make, taken: list[int], files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes at the pace of a network stays with the event loop."""
+    monkeypatch.setattr(intakes, "FAST", 0.1)
+    monkeypatch.setattr(intakes, "LARGE", 4 * MIB)
+
+    async def script(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        for at in range(0, len(BODY), MIB):
+            await connection.send(BODY[at : at + MIB])
+            await asyncio.sleep(0.05)
+        return True
+
+    assert aiodownload.one(server.on("/f", script), quick(Quick(max_attempts=1))).ok
+    assert files() == {"f": BODY}
+    assert taken == []
+
+
+def test_a_line_that_becomes_slow(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """Goes back to the event loop: the thread waits for some ms only."""
+    go_on = threading.Event()
+    timer = threading.Timer(0.5, go_on.set)
+    timer.start()
+    start = time.thread_time()
+    bundle = aiodownload.one(server.on("/f", paused(BODY, 3 * MIB, go_on)), quick(Quick(max_attempts=1)))
+    timer.join()
+    assert bundle.ok, bundle.error
+    assert files() == {"f": BODY}
+    assert 0 in taken
+    assert taken.count(0) <= 10  # nobody looks again and again
+    assert time.thread_time() - start < 0.4
+
+
+def test_a_server_that_falls_silent(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """A stall, by the timeout of the strategy."""
+    go_on = threading.Event()
+    strategy = Quick(max_attempts=1, timeout=0.3)
+    try:
+        bundle = aiodownload.one(server.on("/f", paused(BODY, 4 * MIB, go_on)), quick(strategy))
+    finally:
+        go_on.set()
+    assert isinstance(bundle.error, StallError)
+    assert sum(taken) > 0
+    assert files() == {}
+
+
+@pytest.mark.parametrize("rst", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("at", [2 * MIB + 1, 4 * MIB, len(BODY) - 1])
+def test_a_body_that_is_cut(at: int, rst: bool, server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """Nothing has its name, and the next try goes on with what came."""
+    bundle = aiodownload.one(server.on("/f", cut(BODY, at, rst=rst)), quick(Quick(max_attempts=1, timeout=5.0)))
+    assert isinstance(bundle.error, BodyError)
+    assert bundle.error.transient
+    assert files() == {}
+
+    url = server.on("/g", ranged(BODY, cut=at), ranged(BODY))
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=2, timeout=5.0)))
+    assert (bundle.ok, bundle.attempts) == (True, 2), bundle.error
+    assert files() == {"g": BODY}
+    assert server.asked("/g")[1].headers["range"] == f"bytes={at}-"
+
+
+def test_surplus_is_nobodys_answer(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """The connection is not used again."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+        await connection.send(head + BODY + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+        return True
+
+    strategy = Quick(max_attempts=1, concurrent=1)
+    urls = [server.on("/f", script), server.on("/g", ok(b"right"))]
+    assert all(bundle.ok for bundle in aiodownload.swarm(urls, quick(strategy)))
+    assert files() == {"f": BODY, "g": b"right"}
+    assert sum(taken) > 0
+    assert server.connections == 2
+
+
+def test_the_connection_is_used_again(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """When just the body came."""
+    strategy = Quick(max_attempts=1, concurrent=1)
+    urls = [server.on("/f", ok(BODY)), server.on("/g", ok(b"right")), server.on("/h", ok(BODY))]
+    assert all(bundle.ok for bundle in aiodownload.swarm(urls, quick(strategy)))
+    assert files() == {"f": BODY, "g": b"right", "h": BODY}
+    assert sum(taken) > 0
+    assert server.connections == 1
+
+
+def test_many_at_once(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+    """Their threads take turns."""
+    bodies = {f"f{number}": BODY[number * 1000 :] for number in range(8)}
+    urls = [server.on(f"/{name}", ok(body)) for name, body in bodies.items()]
+    assert all(bundle.ok for bundle in aiodownload.swarm(urls, quick(Quick(max_attempts=1))))
+    assert files() == bodies
+    assert sum(taken) > len(BODY)
+
+
+def test_a_disk_that_refuses(
+    server: FaultServer, quick: Make, monkeypatch: pytest.MonkeyPatch, taken: list[int], files: Any
+) -> None:
+    """The download ends with that, and leaves nothing."""
+
+    def write(handle: int, data: bytes) -> int:
+        if taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(handle, data)
+
+    monkeypatch.setattr(part, "os", OsThat(write=write))
+    bundle = aiodownload.one(server.on("/f", ok(BODY)), quick())
+    assert isinstance(bundle.error, DiskError)
+    assert (bundle.error.errno, bundle.attempts) == (errno.ENOSPC, 1)
+    assert files() == {}
+
+
+def test_a_disk_that_is_slow(
+    server: FaultServer, quick: Make, monkeypatch: pytest.MonkeyPatch, taken: list[int], files: Any
+) -> None:
+    """The server waits, which is not held against it; and the event loop receives while the disk writes, from then."""
+    monkeypatch.setattr(partial, "PATIENCE", 0.1)
+
+    def write(*args: Any) -> int:
+        time.sleep(0.15)
+        return os.write(*args)
+
+    monkeypatch.setattr(part, "os", OsThat(write=write))
+    assert aiodownload.one(server.on("/f", ok(BODY)), quick(Quick(max_attempts=1, timeout=0.2))).ok
+    assert files() == {"f": BODY}
+    assert max(taken) <= MIB
+
+
+def test_no_descriptor_is_left(
+    server: FaultServer, quick: Make, monkeypatch: pytest.MonkeyPatch, taken: list[int], files: Any
+) -> None:
+    """Then the event loop goes on."""
+
+    def dup(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(inlets, "os", OsThat(dup=dup))
+    assert aiodownload.one(server.on("/f", ok(BODY)), quick(Quick(max_attempts=1))).ok
+    assert files() == {"f": BODY}
+    assert taken == []
+
+
+def test_what_is_encrypted_is_not_taken(
+    tls_server: FaultServer, authority: trustme.CA, home: Path, taken: list[int], files: Any
+) -> None:
+    """It has to be decrypted on its way."""
+
+    def client() -> aiohttp.ClientSession:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        return aiohttp.ClientSession(connector=own_connector(5, public_only=False, ssl=context))
+
+    url = tls_server.on("/f", ok(BODY))
+    assert aiodownload.one(url, AioDownload(client, DownloadStrategy(home=home), Quick(max_attempts=1))).ok
+    assert files() == {"f": BODY}
+    assert taken == []
+
+
+@pytest.mark.parametrize("descriptors", [True, False])
+async def test_cancelled_in_the_middle(
+    descriptors: bool, server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
+) -> None:
+    """What had come in is gone on with by the next run, to the byte; and no descriptor is left open."""
+    before, reading, go_on = set(os.listdir("/proc/self/fd")), threading.Event(), threading.Event()
+    read = Inlet.read
+
+    def waiting(self: Inlet, most: int) -> memoryview:
+        data = read(self, most)
+        reading.set()
+        go_on.wait(5)
+        return data
+
+    monkeypatch.setattr(Inlet, "read", waiting)
+    url = server.on("/f", ranged(BODY))
+    strategy = Quick(max_attempts=1, timeout=5.0)
+    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+        task = asyncio.ensure_future(download.one(url))
+        await asyncio.to_thread(reading.wait, 5)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert "f" not in files()
+    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+        bundle = await download.one(url)
+    assert bundle.ok, bundle.error
+    assert files() == {"f": BODY}
+    assert server.asked("/f")[1].headers["range"].startswith("bytes=")
+    if descriptors:
+        await asyncio.sleep(0.05)
+        assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
+
+
+async def test_its_memory_is_nobody_elses(
+    server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
+) -> None:
+    """While a thread writes from it whose download was cancelled, the next body comes to another place."""
+    taking, writing, go_on = threading.Event(), threading.Event(), threading.Event()
+    read = Inlet.read
+
+    def noted(self: Inlet, most: int) -> memoryview:
+        data = read(self, most)
+        if data:
+            taking.set()
+        return data
+
+    def write(handle: int, data: bytes) -> int:
+        if taking.is_set() and not writing.is_set():
+            writing.set()
+            go_on.wait(10)  # a disk that is slow just now
+        return os.write(handle, data)
+
+    monkeypatch.setattr(Inlet, "read", noted)
+    monkeypatch.setattr(part, "os", OsThat(write=write))
+    url, other = server.on("/f", ranged(BODY)), server.on("/g", stall(b"\xee" * len(BODY), 3 * MIB))
+    strategy = Quick(max_attempts=1, timeout=30.0)
+    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+        first = asyncio.ensure_future(download.one(url))
+        await asyncio.to_thread(writing.wait, 5)
+        first.cancel()
+        await asyncio.sleep(0.1)
+        second = asyncio.ensure_future(download.one(other))
+        await asyncio.sleep(0.3)
+        go_on.set()
+        for task in (first, second):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    monkeypatch.setattr(part, "os", os)
+    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+        bundle = await download.one(url)
+    assert bundle.ok, bundle.error
+    assert server.asked("/f")[1].headers["range"].startswith("bytes=")
+    assert files()["f"] == BODY
+
+
+async def test_a_trip_ends_in_time(tmp_path: Path) -> None:
+    """Though something comes all the time: others of that trip wait for it."""
+    disk = Disk()
+    sink = PartialFile(disk, str(tmp_path / "f"), 0o644)
+
+    class Dripping:
+        """A byte each ms, for some seconds."""
+
+        def __init__(self) -> None:
+            self.end = time.monotonic() + 5
+
+        def read(self, most: int) -> memoryview:
+            """The next one."""
+            time.sleep(0.001)
+            return memoryview(b"x"[: time.monotonic() < self.end])
+
+    start = time.monotonic()
+    draining = asyncio.ensure_future(sink.drain(Dripping(), 1 << 25))
+    await asyncio.ensure_future(disk.run(int))
+    took = time.monotonic() - start
+    assert 0 < await draining < 1000
+    await sink.abandon()
+    await disk.close()
+    assert took < 2
+
+
+async def test_every_byte_is_heard_of_though_it_is_cancelled(
+    server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
+) -> None:
+    """Those that the thread has taken in its last trip, too."""
+    heard: list[int] = []
+    taking, go_on, reads = threading.Event(), threading.Event(), [0]
+    read = Inlet.read
+
+    class Listens:
+        """For bytes."""
+
+        def on_event(self, event: object) -> None:
+            """Note how many."""
+            if isinstance(event, Received):
+                heard.append(event.count)
+
+    def counted(self: Inlet, most: int) -> memoryview:
+        data = read(self, most)
+        reads[0] += len(data)
+        if reads[0] > 2 * MIB and not taking.is_set():
+            taking.set()
+            go_on.wait(5)
+        return data
+
+    monkeypatch.setattr(delivery, "TRIP", 4 * MIB)
+    monkeypatch.setattr(Inlet, "read", counted)
+    url = server.on("/f", ranged(BODY))
+    strategy = Quick(max_attempts=1, timeout=5.0)
+    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[Listens()]) as download:
+        task = asyncio.ensure_future(download.one(url))
+        await asyncio.to_thread(taking.wait, 5)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[Listens()]) as download:
+        assert (await download.one(url)).ok
+    assert files() == {"f": BODY}
+    assert server.asked("/f")[1].headers["range"].startswith("bytes=")
+    assert sum(heard) >= len(BODY)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, Inlet]]:
+    """A socket, and an inlet of what is sent there."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with ours:
+        inlet = Inlet(theirs)
+        yield ours, inlet
+        inlet.close()
+
+
+def test_it_takes_no_more_than_it_may(pair: tuple[socket.socket, Inlet]) -> None:
+    """What is beyond stays, and is seen."""
+    ours, inlet = pair
+    ours.sendall(b"abcdef")
+    assert bytes(inlet.read(4)) == b"abcd"
+    assert inlet.surplus
+    assert bytes(inlet.read(4)) == b"ef"
+    assert not inlet.surplus
+    assert bytes(inlet.read(4)) == b""
+    assert not inlet.ended
+    ours.close()
+    assert bytes(inlet.read(4)) == b""
+    assert inlet.ended
+    assert inlet.error is None
+
+
+def test_after_its_end_nothing_is_taken(pair: tuple[socket.socket, Inlet]) -> None:
+    """By a thread that comes late."""
+    ours, inlet = pair
+    ours.sendall(b"abcdef")
+    inlet.close()
+    assert bytes(inlet.read(4)) == b""
+    assert not inlet.surplus
