@@ -41,7 +41,7 @@ PROMISED = {
     ("disk", "wget2"): 1.1,
     ("medium", "curl"): 1.1,
     ("large", "curl"): 1.1,
-    ("large", "wget"): 1.1,
+    ("large", "wget2"): 1.1,
     ("tls", "curl"): 1.1,
 }
 """The most that the ratio of a work may be, and why it matters whether a peer is ahead."""

@@ -126,7 +126,7 @@ def _server_limit(url: str, concurrent: int) -> float | None:
     return next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("Requests/sec"))
 
 
-SLOW_PEERS = ("httpx", "parfive", "pypdl", "pooch", "img2dataset")
+SLOW_PEERS = ("httpx", "parfive, not split", "pypdl", "pooch", "img2dataset")
 
 PAIRED = {
     "small": Work(
@@ -135,7 +135,7 @@ PAIRED = {
         3_000,
         10 << 10,
         16,
-        ("bare aiohttp loop", "curl", "aria2c", "wget2", "aiodownload, journal", *SLOW_PEERS),
+        ("bare aiohttp loop", "curl", "aria2c", "wget2", "aiodownload, journal", *SLOW_PEERS, "parfive"),
     ),
     "disk": Work(
         "10,000 files of 10 KiB, 16 at once, to a disk",
@@ -160,7 +160,7 @@ PAIRED = {
         1,
         1 << 30,
         1,
-        ("curl", "wget", "wget2", "aria2c", "axel", "bare aiohttp loop", "httpx", "parfive"),
+        ("curl", "wget", "wget2", "aria2c", "axel", "bare aiohttp loop", "httpx", "parfive, not split"),
     ),
     "tls": Work(
         "1 file of 1 GiB over TLS, to memory",
