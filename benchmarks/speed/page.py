@@ -23,7 +23,8 @@ the columns show the median and the range of these ratios.  After each run every
 published by a rename, records of large files kept.  "Not slower" is a median of at most 1.1.
 
 Measured on {system}.  On so small a machine the server and the client share the cores, so what counts is the work per
-file and not the waiting for a network; where there is a network, the differences are smaller.
+file and not the waiting for a network; where there is a network, the differences are smaller.  It is a virtual machine,
+whose speed changes with what its neighbours do: compare within a table, and not one table, or one day, with another.
 
 To repeat it, in a checkout, with nginx-light, curl, wget, wget2, aria2, axel and wrk from Debian::
 
