@@ -39,7 +39,8 @@ Make = Callable[..., AioDownload]
 
 @pytest.fixture(autouse=True)
 def early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that comes counts as fast, after its first MiB."""
+    """All that comes counts as fast, after its first MiB, also on a busy machine."""
+    monkeypatch.setattr(inlets, "PATIENCE", 200)
     monkeypatch.setattr(intakes, "LARGE", MIB)
     monkeypatch.setattr(intakes, "FAST", 1e9)
     monkeypatch.setattr(delivery, "TRIP", MIB)
@@ -111,8 +112,11 @@ def test_the_defaults_never_wait_for_a_slow_line(
     assert taken == []
 
 
-def test_a_line_that_becomes_slow(server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+def test_a_line_that_becomes_slow(
+    server: FaultServer, quick: Make, taken: list[int], files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Goes back to the event loop: the thread waits for some ms only."""
+    monkeypatch.setattr(inlets, "PATIENCE", 5)
     go_on = threading.Event()
     timer = threading.Timer(0.5, go_on.set)
     timer.start()
