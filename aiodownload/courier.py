@@ -16,11 +16,10 @@ __all__ = ["Courier", "courier_of"]
 
 ORIGINS = 1024  # whose heads are remembered
 
-# What aiohttp tells a new connection and a new answer of a request, and what these are without it.
+# How aiohttp makes an answer, what it calls the parts of a request, and what it tells a connection of the next answer.
 _ANSWER = {"writer", "continue100", "timer", "request_info", "traces", "loop", "session", "stream_writer"}
 _REQUEST = ("url", "method", "headers", "real_url")
 _PARAMETERS = {"timer", "read_until_eof", "auto_decompress", "read_timeout"}
-
 
 _NO_TIMER = TimerNoop()  # the connection has one
 
@@ -54,20 +53,19 @@ class Courier:
     half of what it takes to ask for a small file.  Here aiohttp makes the request once per origin, and for each URL the
     first line is put in front of it.  Connections, the reading of the answer and the answer itself are aiohttp's.
 
-    :param session: one of ours, without anything of what is named above.
-    :param timeout: seconds without progress.
+    :param session: one of ours, without anything of what is named above; its timeouts hold.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, timeout: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self._loop = asyncio.get_running_loop()
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=timeout, sock_read=timeout)
+        self._timeout = session.timeout
         self._origins: dict[tuple[str, str], _Origin] = {}
         self._parameters: dict[str, Any] = {
             "timer": _NO_TIMER,
             "read_until_eof": True,
-            "auto_decompress": False,
-            "read_timeout": timeout,
+            "auto_decompress": session.auto_decompress,
+            "read_timeout": session.timeout.sock_read,
         }
         self._traces: list[Any] = []
 
@@ -147,11 +145,11 @@ class Courier:
         return origin
 
 
-def courier_of(session: aiohttp.ClientSession, timeout: float) -> Courier | None:
+def courier_of(session: aiohttp.ClientSession) -> Courier | None:
     """Return one for a session of ours; None if this aiohttp makes its requests in another way than this file knows."""
     answer = _required(aiohttp.ClientResponse.__init__)
     told = set(inspect.signature(ResponseHandler.set_response_params).parameters)
-    courier = Courier(session, timeout)
+    courier = Courier(session)
     try:
         courier._origin(URL("http://localhost/"))
     except (TypeError, AttributeError):

@@ -112,8 +112,7 @@ class WatchedHandler(ResponseHandler):
         self._stand_in = self._parser = None  # that has seen but its beginning; the next request brings another
         if self.transport is not None:
             self.transport.set_protocol(self)
-            with contextlib.suppress(*_CANNOT_PAUSE):  # if it was held
-                self.transport.resume_reading()
+            self.go_on()  # if it was held
         content.feed_eof()
 
     def arrived(self) -> None:

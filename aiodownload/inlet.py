@@ -19,8 +19,7 @@ class Inlet:
 
     :param sock: a duplicate, so that it means the same connection though that is closed.
 
-    ``taken`` is how many bytes were taken, ``ended`` says that nothing more will come, ``error`` why, if it is not that
-    the server has closed the connection.
+    ``ended`` says that nothing more will come, ``error`` why, if it is not that the server has closed the connection.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -30,7 +29,7 @@ class Inlet:
         # Nobody else's, ever: who has given up waiting does not know for how long the thread goes on to write from it.
         self._buffer = bytearray(SIZE)
         self._lock = threading.Lock()
-        self.taken = 0
+        self._taken = 0  # bytes that nobody has been told of
         self.ended = False
         self.error: OSError | None = None
 
@@ -57,8 +56,14 @@ class Inlet:
         with self._lock:
             place = memoryview(self._buffer)[: min(most, SIZE)]
             count = self._receive(place)
-            self.taken += count
+            self._taken += count
             return place[:count]
+
+    def news(self) -> int:
+        """How many bytes were taken since this was last asked."""
+        with self._lock:
+            count, self._taken = self._taken, 0
+            return count
 
     def _receive(self, place: memoryview) -> int:
         if self.ended:

@@ -98,7 +98,6 @@ class Intake(StandIn):
         self._since = asyncio.get_running_loop().time()
         self._lately = 0  # bytes that have come since then
         self._inlet: Inlet | None = None
-        self._taken = 0  # bytes out of that, as far as they are accounted for
         self._may_bypass = True
         handler.divert(self)
         self._put(first)
@@ -167,7 +166,7 @@ class Intake(StandIn):
         inlet = None if transport is None or self._error is not None else Inlet.of(transport)
         self._may_bypass = inlet is not None
         if inlet is not None:
-            self._inlet, self._taken = inlet, 0
+            self._inlet = inlet
             self._paused = True
             self._handler.hold()
         return inlet
@@ -191,7 +190,7 @@ class Intake(StandIn):
         inlet = self._inlet
         if inlet is None:
             raise RuntimeError("there is no bypass")
-        count, self._taken = inlet.taken - self._taken, inlet.taken
+        count = inlet.news()
         self._left -= count
         if count and self._heard is not None:
             self._heard(count)

@@ -95,7 +95,7 @@ class Transport:
         """
         if self._client is None:
             self._session, self._owned = self._own_session(), True
-            self._courier = courier_of(self._session, self._timeout)
+            self._courier = courier_of(self._session)
         elif isinstance(self._client, aiohttp.ClientSession):
             self._session = _usable(self._client)
         else:

@@ -166,7 +166,7 @@ def test_another_aiohttp(server: FaultServer, quick: Make, monkeypatch: pytest.M
 async def test_this_aiohttp() -> None:
     """It does what this library counts on, so that nothing is slower than it could be."""
     async with aiohttp.ClientSession() as session:
-        assert courier_of(session, 1.0) is not None
+        assert courier_of(session) is not None
 
 
 @pytest.mark.parametrize("after", [0.0, 0.2])

@@ -30,13 +30,14 @@ class Line(Generic[T]):
     them; so have hosts that have not answered yet, each with one request at a time where slots are scarce, and those of
     them that have kept one waiting for long.  Where nobody else has anything to do, they have all.
 
+    ``free`` is how many slots nobody has.
+
     :param slots: how many there are (int >= 1).
     :param hosts: all that are known.
     """
 
     def __init__(self, slots: int, hosts: Sized) -> None:
-        self.slots = slots
-        self.active = 0
+        self.slots = self.free = slots
         self.expecting = 0  # runs that have not read all of their input
         self._hosts = hosts
         self._least = max(1.0, slots * LEAST)
@@ -64,7 +65,7 @@ class Line(Generic[T]):
 
     def head(self, now: float) -> Host[T] | None:
         """The host whose turn it is, if there is one that a free slot is for."""
-        if self.active >= self.slots:
+        if self.free <= 0:
             return None
         if self._young and self._young[0].since <= now - self._late:
             self._age(now)
@@ -92,7 +93,7 @@ class Line(Generic[T]):
     def take(self, host: Host[T], now: float) -> Slot:
         """Give a slot to ``host``."""
         slot = Slot(host, now)
-        self.active += 1
+        self.free -= 1
         self._has[host.kind] += 1
         passed, self._used_at = now - self._used_at, now
         self._used += (self._has[QUICK] - self._used) * min(1.0, passed / LATELY)
@@ -102,7 +103,7 @@ class Line(Generic[T]):
     def give_back(self, slot: Slot, now: float) -> None:
         """Take it back, and learn from how long it was away."""
         host = slot.host
-        self.active -= 1
+        self.free += 1
         host.active -= 1
         self._has[host.kind] -= 1
         host.late -= slot.late
@@ -163,7 +164,7 @@ class Line(Generic[T]):
             # One at a time, until it has answered, where slots are scarce: more are in line than there are slots, or
             # there are more hosts than slots, and those that have not answered have their share already.
             others = len(self._line) - (host.aside is None)
-            if others >= self.slots - self.active:
+            if others >= self.free:
                 return True
             if len(self._hosts) > self.slots and has[NEW] + has[SILENT] >= max(self._least, FEW):
                 return True
@@ -173,7 +174,7 @@ class Line(Generic[T]):
         if kind == NEW:
             if not self._quick:
                 return False
-            if self.active - has[QUICK] >= slots - least / 2:
+            if self.free + has[QUICK] <= least / 2:
                 return True
             return has[NEW] >= (least if self._quick_in_line else max(least, room - has[LONG] - has[SILENT]))
         if not self._eager:

@@ -57,24 +57,24 @@ class Schedule(Generic[T]):
     @property
     def active(self) -> int:
         """How many of them are taken."""
-        return self._line.active
+        return self._line.slots - self._line.free
 
     @property
     def free(self) -> bool:
         """Whether a slot is free."""
-        return self._line.active < self._line.slots
+        return self._line.free > 0
 
     @property
     def startable(self) -> bool:
         """Whether a slot is free and a host stands in line for one."""
         line = self._line
-        return line.active < line.slots and line.first is not None
+        return line.free > 0 and line.first is not None
 
     @property
     def spare(self) -> int:
         """How many slots are free, though entries may wait: none of them may have one, each for its own host's sake."""
         line = self._line
-        return line.slots - line.active if line.active < line.slots and line.first is None else 0
+        return line.free if line.first is None else 0
 
     def recall(self, memories: Mapping[str, Memory], last_start: float, now: float) -> None:
         """Go on with what another schedule knew, told from ``now``.
@@ -120,7 +120,7 @@ class Schedule(Generic[T]):
     def next(self, now: float) -> Entry[T] | None:
         """Return the entry that may start now, which takes a slot and marks a request start, or None."""
         line = self._line
-        if line.active >= line.slots:
+        if line.free <= 0:
             return None
         while self._timed and self._timed[0][0] <= now:
             when, _, due = heapq.heappop(self._timed)

@@ -8,9 +8,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..checksums import Hasher
 from ..entries import FileState, Publication
@@ -161,8 +161,7 @@ class PartialFile:
         """
         await self._arrived()
         before = self.size
-        self._trip = asyncio.ensure_future(self._disk.run(self._drain, self._file(), inlet, most))
-        self._trip.add_done_callback(self._landed)
+        self._depart(self._disk.run(self._drain, self._file(), inlet, most))
         await self._arrived()
         return self.size - before
 
@@ -256,7 +255,10 @@ class PartialFile:
                 self._trip = None
 
     def _set_out(self) -> None:
-        self._trip = asyncio.ensure_future(self._disk.run(self._store, self._file()))
+        self._depart(self._disk.run(self._store, self._file()))
+
+    def _depart(self, trip: Coroutine[Any, Any, None]) -> None:
+        self._trip = asyncio.ensure_future(trip)
         self._trip.add_done_callback(self._landed)
 
     def _landed(self, trip: asyncio.Task[None]) -> None:

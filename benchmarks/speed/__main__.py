@@ -53,7 +53,7 @@ def main() -> None:
     python = sys.executable if chosen.quick else make_venv(chosen.venv)
     setting = Setting(chosen.quick, chosen.pairs or (3 if chosen.quick else 5), python, chosen.disk)
     versions = {one.name: one.version(python) for one in (OURS, *PROGRAMS.values())}
-    figures = json.loads(RESULTS.read_text()) if chosen.only and RESULTS.exists() else {"works": {}}
+    figures = json.loads(RESULTS.read_text()) if not chosen.quick and RESULTS.exists() else {"works": {}}
     figures |= {
         "system": f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "versions": versions,
