@@ -58,19 +58,28 @@ def early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "TRIP", MIB)
 
 
+def after_each_read(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], object]) -> None:
+    """Call ``then``, in the thread, with the number of bytes that each read has taken out of a connection."""
+    read = Inlet.read
+
+    def reading(self: Inlet, most: int) -> memoryview:
+        data = read(self, most)
+        then(len(data))
+        return data
+
+    monkeypatch.setattr(Inlet, "read", reading)
+
+
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The bytes that each read has taken out of a connection, on threads that are not the event loop's."""
     counts: list[int] = []
-    read = Inlet.read
 
-    def counted(self: Inlet, most: int) -> memoryview:
+    def note(count: int) -> None:
         assert threading.current_thread().name.startswith("aiodownload-disk")
-        data = read(self, most)
-        counts.append(len(data))
-        return data
+        counts.append(count)
 
-    monkeypatch.setattr(Inlet, "read", counted)
+    after_each_read(monkeypatch, note)
     return counts
 
 
@@ -260,23 +269,25 @@ def test_what_is_encrypted_is_not_taken(
     assert taken == []
 
 
+@pytest.mark.parametrize("after", [1, 2 * MIB])
 async def test_cancelled_in_the_middle(
-    server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
+    after: int, server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
 ) -> None:
-    """What had come in is gone on with by the next run, to the byte; and no descriptor is left open."""
+    """What had come in is heard of, and gone on with by the next run, to the byte; no descriptor is left open."""
     before, reading, go_on = set(os.listdir("/proc/self/fd")), threading.Event(), threading.Event()
-    read = Inlet.read
+    listens, counts = Listens(), [0]
 
-    def waiting(self: Inlet, most: int) -> memoryview:
-        data = read(self, most)
-        reading.set()
-        go_on.wait(5)
-        return data
+    def wait(count: int) -> None:
+        counts.append(count)
+        if sum(counts) >= after and not reading.is_set():
+            reading.set()
+            go_on.wait(5)
 
-    monkeypatch.setattr(Inlet, "read", waiting)
+    monkeypatch.setattr(delivery, "TRIP", 4 * MIB)
+    after_each_read(monkeypatch, wait)
     url = server.on("/f", ranged(BODY))
     strategy = Quick(max_attempts=1, timeout=5.0)
-    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
         task = asyncio.ensure_future(download.one(url))
         await asyncio.to_thread(reading.wait, 5)
         task.cancel()
@@ -285,11 +296,12 @@ async def test_cancelled_in_the_middle(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert "f" not in files()
-    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
         bundle = await download.one(url)
     assert bundle.ok, bundle.error
     assert files() == {"f": BODY}
     assert server.asked("/f")[1].headers["range"].startswith("bytes=")
+    assert sum(listens.heard) >= len(BODY)
     await asyncio.sleep(0.05)
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
 
@@ -299,13 +311,6 @@ async def test_its_memory_is_nobody_elses(
 ) -> None:
     """While a thread writes from it whose download was cancelled, the next body comes to another place."""
     taking, writing, go_on = threading.Event(), threading.Event(), threading.Event()
-    read = Inlet.read
-
-    def noted(self: Inlet, most: int) -> memoryview:
-        data = read(self, most)
-        if data:
-            taking.set()
-        return data
 
     def write(handle: int, data: bytes) -> int:
         if taking.is_set() and not writing.is_set():
@@ -313,7 +318,7 @@ async def test_its_memory_is_nobody_elses(
             go_on.wait(10)  # a disk that is slow just now
         return os.write(handle, data)
 
-    monkeypatch.setattr(Inlet, "read", noted)
+    after_each_read(monkeypatch, lambda count: count and taking.set())
     monkeypatch.setattr(part, "os", OsThat(write=write))
     url, other = server.on("/f", ranged(BODY)), server.on("/g", stall(b"\xee" * len(BODY), 3 * MIB))
     strategy = Quick(max_attempts=1, timeout=30.0)
@@ -361,41 +366,6 @@ async def test_a_trip_ends_in_time(tmp_path: Path) -> None:
     await sink.abandon()
     await disk.close()
     assert took < 2
-
-
-async def test_every_byte_is_heard_of_though_it_is_cancelled(
-    server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
-) -> None:
-    """Those that the thread has taken in its last trip, too."""
-    listens = Listens()
-    taking, go_on, reads = threading.Event(), threading.Event(), [0]
-    read = Inlet.read
-
-    def counted(self: Inlet, most: int) -> memoryview:
-        data = read(self, most)
-        reads[0] += len(data)
-        if reads[0] > 2 * MIB and not taking.is_set():
-            taking.set()
-            go_on.wait(5)
-        return data
-
-    monkeypatch.setattr(delivery, "TRIP", 4 * MIB)
-    monkeypatch.setattr(Inlet, "read", counted)
-    url = server.on("/f", ranged(BODY))
-    strategy = Quick(max_attempts=1, timeout=5.0)
-    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
-        task = asyncio.ensure_future(download.one(url))
-        await asyncio.to_thread(taking.wait, 5)
-        task.cancel()
-        await asyncio.sleep(0.05)
-        go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
-        assert (await download.one(url)).ok
-    assert files() == {"f": BODY}
-    assert server.asked("/f")[1].headers["range"].startswith("bytes=")
-    assert sum(listens.heard) >= len(BODY)
 
 
 @pytest.fixture
