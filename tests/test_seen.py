@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 import sqlite3
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from aiodownload import (
     AioDownloadError,
@@ -147,6 +148,44 @@ def test_a_recalled_outcome_is_exact(error: AioDownloadError | None) -> None:
         identity, *found = seen.recall([f"/{number}"])[f"/{number}"]
         assert identity == b"\0\xff"
         assert_same(expected, found)
+    seen.close()
+
+
+def test_subclasses_come_back_as_what_they_are_of() -> None:
+    """Names of fields as aiohttp's parser spells them, and a status of the standard library, are plain afterwards."""
+    seen = Seen(recent=0, batch=9)
+    fields = CIMultiDict([(istr("Content-Type"), "text/plain"), (istr("ETag"), istr('"1"'))])
+    expected = results(
+        1, StatusError("status 404 Not Found", HTTPStatus.NOT_FOUND), headers=fields, http_status=HTTPStatus.NOT_FOUND
+    )
+    seen.put("/a", b"\xff", expected)
+    spill(seen)
+    identity, *found = seen.recall(["/a"])["/a"]
+    assert identity == b"\xff"
+    assert found[4] == 404
+    assert type(found[4]) is int
+    assert list(found[6].items()) == [("Content-Type", "text/plain"), ("ETag", '"1"')]
+    seen.close()
+
+
+class SameHash(str):
+    """A path whose hash is that of all others."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return 7
+
+
+def test_a_path_is_not_taken_for_one_of_the_same_hash() -> None:
+    """The later of two takes the place of the earlier, whose outcome is forgotten and not that of the other."""
+    seen = Seen(recent=0, batch=9)
+    one, other = SameHash("/one"), SameHash("/other")
+    for path in (one, other):
+        seen.put(path, str(path).encode(), results())
+        spill(seen)
+    assert seen.may_be_spilled(one)
+    assert [record[0] for record in seen.recall([one, other]).values()] == [b"/other"]
     seen.close()
 
 
