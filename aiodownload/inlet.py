@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
+import ssl
 import threading
+from typing import Any, NoReturn
 
 __all__ = ["Inlet"]
 
 SIZE = 1 << 20  # bytes taken at a time: they are written while the processor has them at hand
 PATIENCE = 5  # ms to wait for more
+SEALED = 1 << 18  # bytes taken at a time that have yet to be decrypted
 
 
 class Inlet:
@@ -35,9 +39,16 @@ class Inlet:
 
     @classmethod
     def of(cls, transport: asyncio.BaseTransport) -> Inlet | None:
-        """The one of a connection; None if what comes out of its socket is not what was sent, as with TLS."""
+        """The one of a connection; None if nobody but its event loop can take anything out of it.
+
+        The event loop is to pause from that moment, and goes on only after :meth:`close`.
+        """
         shared = transport.get_extra_info("socket")
-        if shared is None or transport.get_extra_info("sslcontext") is not None or not hasattr(select, "poll"):
+        if shared is None or not hasattr(select, "poll"):
+            return None
+        sealed = transport.get_extra_info("sslcontext") is not None
+        protocol = _opener(transport) if sealed else None
+        if sealed and protocol is None:
             return None
         try:
             descriptor = os.dup(shared.fileno())
@@ -49,7 +60,7 @@ class Inlet:
             os.close(descriptor)
             return None
         sock.setblocking(False)
-        return cls(sock)
+        return Inlet(sock) if protocol is None else _SealedInlet(sock, protocol)
 
     def read(self, most: int) -> memoryview:
         """In a thread: at most so many bytes, good until the next call; none at the end, or if nothing comes."""
@@ -68,31 +79,135 @@ class Inlet:
     def _receive(self, place: memoryview) -> int:
         if self.ended:
             return 0
+        count = self._arrived(place, wait=True)
+        self.ended |= count == 0
+        return max(count, 0)
+
+    def _arrived(self, place: memoryview, *, wait: bool) -> int:
+        """Put there what comes out of the socket.
+
+        :param wait: whether to be patient.
+        :returns: how many bytes, 0 for the end, -1 for nothing yet.
+        """
         try:
             try:
-                count = self._socket.recv_into(place)
+                return self._socket.recv_into(place)
             except BlockingIOError:
-                if not self._poll.poll(PATIENCE):
-                    return 0
-                count = self._socket.recv_into(place)
+                return self._socket.recv_into(place) if wait and self._poll.poll(PATIENCE) else -1
         except (BlockingIOError, InterruptedError):
-            return 0
+            return -1
         except OSError as error:
-            self.error, count = error, 0
-        self.ended = not count
-        return count
+            self.error = error
+            return 0
 
     @property
     def surplus(self) -> bool:
         """Whether more has arrived than was taken."""
         with self._lock:
-            try:
-                return not self.ended and bool(self._socket.recv(1, socket.MSG_PEEK))
-            except OSError:
-                return False
+            return not self.ended and self._has_more()
+
+    def _has_more(self) -> bool:
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Nothing more is taken; waits for a thread that is just receiving, which takes some ms at most."""
         with self._lock:
-            self.ended = True
+            over, self.ended = self.ended, True
             self._socket.close()
+        self._leave(over)
+
+    def _leave(self, over: bool) -> None:
+        """The event loop may go on.
+
+        :param over: whether there is nothing more to come.
+        """
+
+
+def _opener(transport: asyncio.BaseTransport) -> Any:
+    """What decrypts a connection, if it is asyncio's; None if it is not, or has something else in hand.
+
+    The names with an underscore are asyncio's; where another version does not have them, or another event loop, all
+    goes on there.
+    """
+    protocol: Any = getattr(transport, "_ssl_protocol", None)
+    carrier = getattr(protocol, "_transport", None)
+    if not isinstance(carrier, asyncio.ReadTransport) or carrier.get_extra_info("sslcontext") is not None:
+        return None  # TLS within TLS, by a proxy
+    bios = [getattr(protocol, name, None) for name in ("_incoming", "_outgoing")]
+    known = isinstance(getattr(protocol, "_sslobj", None), ssl.SSLObject) and hasattr(protocol, "_ssl_reading_paused")
+    if not known or not all(isinstance(bio, ssl.MemoryBIO) for bio in bios) or transport.is_closing():
+        return None
+    return None if getattr(protocol, "_write_backlog", True) or protocol._outgoing.pending else protocol
+
+
+class _Elsewhere:
+    """In the place of an SSLObject that a thread has: OpenSSL's must never be used by two at once."""
+
+    def read(self, *_: Any) -> NoReturn:
+        """Nothing has come."""
+        raise ssl.SSLWantReadError
+
+    def write(self, _: Any) -> NoReturn:
+        """Nothing can be sent."""
+        raise ssl.SSLWantReadError
+
+    def unwrap(self) -> NoReturn:
+        """Who closes the connection now cannot tell the server."""
+        raise ssl.SSLError("a thread reads from this connection")
+
+
+class _SealedInlet(Inlet):
+    """One of TLS: the thread decrypts as well.
+
+    Until it is closed, asyncio has nothing of the connection's TLS in hand, whatever becomes of it there.
+
+    :param sock: as above.
+    :param protocol: asyncio's, from :func:`_opener`.
+    """
+
+    def __init__(self, sock: socket.socket, protocol: Any) -> None:
+        super().__init__(sock)
+        self._protocol = protocol
+        self._tls, self._incoming, self._outgoing = protocol._sslobj, protocol._incoming, protocol._outgoing
+        self._sealed = memoryview(bytearray(SEALED))
+        self._away = _Elsewhere()
+        with contextlib.suppress(RuntimeError, NotImplementedError):  # the loop of the socket itself, and not the TLS
+            protocol._transport.pause_reading()
+        protocol._sslobj, protocol._incoming, protocol._outgoing = self._away, ssl.MemoryBIO(), ssl.MemoryBIO()
+
+    def _receive(self, place: memoryview) -> int:
+        at = 0
+        while at < len(place) and not self.ended:
+            try:
+                count = self._tls.read(len(place) - at, place[at:])
+            except ssl.SSLWantReadError:
+                count = self._arrived(self._sealed, wait=not at)
+                if count < 0:
+                    break
+                self._incoming.write(self._sealed[:count])
+                self.ended = not count
+            except OSError as error:
+                self.error, self.ended = error, True
+            else:
+                at += count
+                self.ended = not count
+        return at
+
+    def _has_more(self) -> bool:
+        return self._tls.pending() > 0 or self._incoming.pending > 0 or super()._has_more()
+
+    def _leave(self, over: bool) -> None:
+        protocol = self._protocol
+        if protocol._sslobj is not self._away:
+            return
+        strayed = protocol._incoming.pending
+        protocol._sslobj, protocol._incoming, protocol._outgoing = self._tls, self._incoming, self._outgoing
+        carrier = protocol._transport
+        if carrier is not None:
+            if over or strayed:  # what comes though it was told to pause is out of order
+                carrier.abort()
+            elif not protocol._ssl_reading_paused:
+                carrier.resume_reading()

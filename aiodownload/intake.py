@@ -180,6 +180,7 @@ class Intake(StandIn):
         if not self._left:
             if inlet.surplus:
                 self._handler.force_close()
+            self.stop()  # before another request has the connection
             self._handler.complete(self._content)
         elif self._error is not None:
             raise self._error

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial as partial_of
 from hashlib import shake_128
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ MIB = 1 << 20
 BODY = shake_128(b"inlet").digest(6 * MIB + 54_321)
 
 Make = Callable[..., AioDownload]
+Client = Callable[[], aiohttp.ClientSession]
 
 
 class Listens:
@@ -56,6 +58,40 @@ def early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intakes, "LARGE", MIB)
     monkeypatch.setattr(intakes, "FAST", 1e9)
     monkeypatch.setattr(delivery, "TRIP", MIB)
+
+
+@pytest.fixture(params=["plain", "TLS 1.2", "TLS 1.3"])
+def server(request: pytest.FixtureRequest, authority: trustme.CA) -> Iterator[FaultServer]:
+    """A server that answers as it is told."""
+    context = None
+    if request.param != "plain":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2 if request.param == "TLS 1.2" else ssl.TLSVersion.TLSv1_3
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+    with FaultServer(context) as running:
+        yield running
+
+
+@pytest.fixture
+def client(authority: trustme.CA) -> Client:
+    """Makes sessions that trust the server."""
+
+    def make() -> aiohttp.ClientSession:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        return aiohttp.ClientSession(connector=own_connector(5, public_only=False, ssl=context))
+
+    return make
+
+
+@pytest.fixture
+def quick(home: Path, client: Client) -> Make:
+    """Makes an AioDownload that keeps below ``home``."""
+
+    def make(request: Quick | None = None, **more: Any) -> AioDownload:
+        return AioDownload(client, DownloadStrategy(home=home), request or Quick(timeout=5), **more)
+
+    return make
 
 
 def after_each_read(monkeypatch: pytest.MonkeyPatch, then: Callable[[int], object]) -> None:
@@ -155,11 +191,28 @@ def test_a_server_that_falls_silent(server: FaultServer, quick: Make, taken: lis
     assert files() == {}
 
 
-@pytest.mark.parametrize("rst", [False, True], ids=["closed", "reset"])
+def torn(body: bytes, at: int) -> Callable[[Request, Connection], Any]:
+    """Close after ``at`` bytes without the words that TLS has for that."""
+
+    async def script(request: Request, connection: Connection) -> bool:
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:at])
+        while connection.writer.transport.get_write_buffer_size():
+            await asyncio.sleep(0.01)
+        connection.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        await connection.reader.read()
+        return False
+
+    return script
+
+
+CUTS = {"closed": cut, "reset": partial_of(cut, rst=True), "torn": torn}
+
+
+@pytest.mark.parametrize("how", CUTS)
 @pytest.mark.parametrize("at", [2 * MIB + 1, 4 * MIB, len(BODY) - 1])
-def test_a_body_that_is_cut(at: int, rst: bool, server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
+def test_a_body_that_is_cut(at: int, how: str, server: FaultServer, quick: Make, taken: list[int], files: Any) -> None:
     """Nothing has its name, and the next try goes on with what came."""
-    bundle = aiodownload.one(server.on("/f", cut(BODY, at, rst=rst)), quick(Quick(max_attempts=1, timeout=5.0)))
+    bundle = aiodownload.one(server.on("/f", CUTS[how](BODY, at)), quick(Quick(max_attempts=1, timeout=5.0)))
     assert isinstance(bundle.error, BodyError)
     assert bundle.error.transient
     assert files() == {}
@@ -253,25 +306,37 @@ def test_no_descriptor_is_left(
     assert taken == []
 
 
-def test_what_is_encrypted_is_not_taken(
-    tls_server: FaultServer, authority: trustme.CA, home: Path, taken: list[int], files: Any
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_the_connection_is_closed_meanwhile(
+    how: str, server: FaultServer, home: Path, client: Client, monkeypatch: pytest.MonkeyPatch, files: Any
 ) -> None:
-    """It has to be decrypted on its way."""
+    """By the event loop, while a thread reads: that is its end, and the next try goes on with what came."""
+    closed, transports = threading.Event(), []
+    loop, of = asyncio.get_running_loop(), Inlet.of
 
-    def client() -> aiohttp.ClientSession:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
-        return aiohttp.ClientSession(connector=own_connector(5, public_only=False, ssl=context))
+    def note(transport: asyncio.BaseTransport) -> Inlet | None:
+        transports.append(transport)
+        return of(transport)
 
-    url = tls_server.on("/f", ok(BODY))
-    assert aiodownload.one(url, AioDownload(client, DownloadStrategy(home=home), Quick(max_attempts=1))).ok
+    def close(count: int) -> None:
+        if count and not closed.is_set():
+            loop.call_soon_threadsafe(getattr(transports[0], how))
+            loop.call_soon_threadsafe(loop.call_later, 0.05, closed.set)
+            closed.wait(5)
+
+    monkeypatch.setattr(inlets.Inlet, "of", note)
+    after_each_read(monkeypatch, close)
+    url = server.on("/f", ranged(BODY))
+    async with AioDownload(client, DownloadStrategy(home=home), Quick(max_attempts=2, timeout=5.0)) as download:
+        bundle = await asyncio.wait_for(download.one(url), 10)
+    assert (bundle.ok, bundle.attempts) == (True, 2), bundle.error
     assert files() == {"f": BODY}
-    assert taken == []
+    assert server.asked("/f")[1].headers["range"].startswith("bytes=")
 
 
 @pytest.mark.parametrize("after", [1, 2 * MIB])
 async def test_cancelled_in_the_middle(
-    after: int, server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
+    after: int, server: FaultServer, home: Path, client: Client, monkeypatch: pytest.MonkeyPatch, files: Any
 ) -> None:
     """What had come in is heard of, and gone on with by the next run, to the byte; no descriptor is left open."""
     before, reading, go_on = set(os.listdir("/proc/self/fd")), threading.Event(), threading.Event()
@@ -287,7 +352,7 @@ async def test_cancelled_in_the_middle(
     after_each_read(monkeypatch, wait)
     url = server.on("/f", ranged(BODY))
     strategy = Quick(max_attempts=1, timeout=5.0)
-    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
+    async with AioDownload(client, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
         task = asyncio.ensure_future(download.one(url))
         await asyncio.to_thread(reading.wait, 5)
         task.cancel()
@@ -296,7 +361,7 @@ async def test_cancelled_in_the_middle(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert "f" not in files()
-    async with AioDownload(None, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
+    async with AioDownload(client, DownloadStrategy(home=home), strategy, observers=[listens]) as download:
         bundle = await download.one(url)
     assert bundle.ok, bundle.error
     assert files() == {"f": BODY}
@@ -307,7 +372,7 @@ async def test_cancelled_in_the_middle(
 
 
 async def test_its_memory_is_nobody_elses(
-    server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch, files: Any
+    server: FaultServer, home: Path, client: Client, monkeypatch: pytest.MonkeyPatch, files: Any
 ) -> None:
     """While a thread writes from it whose download was cancelled, the next body comes to another place."""
     taking, writing, go_on = threading.Event(), threading.Event(), threading.Event()
@@ -322,7 +387,7 @@ async def test_its_memory_is_nobody_elses(
     monkeypatch.setattr(part, "os", OsThat(write=write))
     url, other = server.on("/f", ranged(BODY)), server.on("/g", stall(b"\xee" * len(BODY), 3 * MIB))
     strategy = Quick(max_attempts=1, timeout=30.0)
-    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+    async with AioDownload(client, DownloadStrategy(home=home), strategy) as download:
         first = asyncio.ensure_future(download.one(url))
         await asyncio.to_thread(writing.wait, 5)
         first.cancel()
@@ -335,7 +400,7 @@ async def test_its_memory_is_nobody_elses(
             with pytest.raises(asyncio.CancelledError):
                 await task
     monkeypatch.setattr(part, "os", os)
-    async with AioDownload(None, DownloadStrategy(home=home), strategy) as download:
+    async with AioDownload(client, DownloadStrategy(home=home), strategy) as download:
         bundle = await download.one(url)
     assert bundle.ok, bundle.error
     assert server.asked("/f")[1].headers["range"].startswith("bytes=")
