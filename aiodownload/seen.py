@@ -11,7 +11,6 @@ a row, and only a hash of the path and the number of the outcome are kept in ord
 from __future__ import annotations
 
 import json
-import marshal
 import sys
 import threading
 from collections.abc import Iterable
@@ -30,7 +29,9 @@ __all__ = ["Record", "Seen", "SpillError"]
 _RECENT = 6144
 _BATCH = 4096
 _BITS = (1 << 25) - 1  # 4 MiB: under 1 false look-up in 100 up to 3 million URLs, and never a wrong answer
-_TOGETHER = 32  # outcomes in a row
+_TOGETHER = 32  # outcomes in a row of the database, each a line of JSON
+
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode  # json.dumps() makes one each time
 
 _INSERT = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
 _PAIRS = 512  # numbers in one statement: each lets go of the interpreter's lock, and has to wait for it afterwards
@@ -117,7 +118,7 @@ class Seen:
                     self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
                     self._database.execute("PRAGMA journal_mode = OFF")
                     self._database.execute("PRAGMA cache_size = -4096")
-                    self._database.execute("CREATE TABLE outcomes (row INTEGER PRIMARY KEY, packed BLOB)")
+                    self._database.execute("CREATE TABLE outcomes (row INTEGER PRIMARY KEY, packed TEXT)")
                     self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY, number INTEGER)")
                 self._spill(self._database)
             except (sqlite3.Error, TypeError, ValueError) as error:
@@ -125,11 +126,11 @@ class Seen:
 
     def _spill(self, database: sqlite3.Connection) -> None:
         packed = sorted((hash(path), _pack(path, record)) for path, record in self._leaving.items())
-        rows: list[tuple[int, bytes]] = []
+        rows: list[tuple[int, str]] = []
         pairs: list[int] = []
         for at in range(0, len(packed), _TOGETHER):
             part = packed[at : at + _TOGETHER]
-            rows.append((self._rows, marshal.dumps([outcome for _, outcome in part])))
+            rows.append((self._rows, "\n".join([outcome for _, outcome in part])))
             for number, (key, _) in enumerate(part, self._rows * _TOGETHER):
                 pairs += (key, number)
             self._rows += 1
@@ -166,7 +167,7 @@ class Seen:
                 ).fetchone()
                 if found is not None:
                     number, packed = found
-                    whose, record = _unpack(marshal.loads(packed)[number % _TOGETHER])  # noqa: S302
+                    whose, record = _unpack(packed.split("\n")[number % _TOGETHER])
                     if whose == path:  # and no other one of the same hash
                         known[path] = record
         return known
@@ -186,23 +187,19 @@ def _spots(key: int) -> tuple[int, int, int, int]:
     return key & _BITS, key + step & _BITS, key + 2 * step & _BITS, key + 3 * step & _BITS
 
 
-def _pack(path: str, record: Record) -> bytes:
-    """Put an outcome into bytes.  Nobody but this process reads them, so that marshal may write them."""
+def _pack(path: str, record: Record) -> str:
     identity, file_path, attempts, status, error, http_status, final_url, headers, size, verified, elapsed = record
     told = None
     if error is not None:
         plain = all(isinstance(part, (str, int, float, type(None))) for part in error.args)
         told = [type(error).__name__, list(error.args)] if plain else ["AioDownloadError", [str(error)]]
-    fields = [(str(name), value) for name, value in headers.items()] if headers is not None else None
+    fields = list(headers.items()) if headers is not None else None
     results = (file_path, attempts, status.name, told, http_status, final_url, fields, size, verified.name, elapsed)
-    try:
-        return marshal.dumps((str(path), identity, *results))
-    except ValueError:  # it takes no subclass of str or int: what is plain of them
-        return marshal.dumps((str(path), identity, *json.loads(json.dumps(results))))
+    return _encode((path, identity.hex(), *results))
 
 
-def _unpack(packed: bytes) -> tuple[str, Record]:
-    path, identity, *results = marshal.loads(packed)  # noqa: S302  # what _pack has written
+def _unpack(text: str) -> tuple[str, Record]:
+    path, identity, *results = json.loads(text)
     file_path, attempts, status, told, http_status, final_url, fields, size, verified, elapsed = results
     error = None
     if told is not None:
@@ -210,4 +207,4 @@ def _unpack(packed: bytes) -> tuple[str, Record]:
         error = (kind or errors.AioDownloadError)(*told[1])
     headers = CIMultiDict(fields) if fields is not None else None
     outcome = (Status[status], error, http_status, final_url, headers, size, Verified[verified], elapsed)
-    return path, (identity, file_path, attempts, *outcome)
+    return path, (bytes.fromhex(identity), file_path, attempts, *outcome)
