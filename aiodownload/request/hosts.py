@@ -6,7 +6,6 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..bundle import parsed
@@ -105,8 +104,7 @@ class Pace(Protocol):
         """There is no answer."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What holds requests back.
 
     :param concurrent: at once, to all hosts together (int >= 1).
@@ -126,8 +124,7 @@ class Limits:
 
     def divided(self, count: int) -> Limits:
         """What each of ``count`` schedules may ask of a host that all of them ask."""
-        return replace(
-            self,
+        return self._replace(
             per_host=None if self.per_host is None else max(1, self.per_host // count),
             rate=None if self.rate is None else self.rate / count,
             parts=self.parts * count,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -41,12 +40,12 @@ class Hop(NamedTuple):
     terms: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(slots=True)
 class Trail:
     """The redirects that one try has followed so far."""
 
-    followed: int = 0
-    seen: set[tuple[str, URL]] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.followed = 0
+        self.seen: set[tuple[str, URL]] = set()
 
     def follow(self, hop: Hop, status: int, locations: Sequence[str], *, cookies: bool) -> Hop | None:
         """Return the next request, or None if the response to ``hop`` is no redirect.
