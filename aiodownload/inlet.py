@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import select
 import socket
 import ssl
 import threading
+import time
 from typing import Any, NoReturn
 
 __all__ = ["Inlet"]
@@ -16,6 +16,7 @@ __all__ = ["Inlet"]
 SIZE = 1 << 20  # bytes taken at a time: they are written while the processor has them at hand
 PATIENCE = 5  # ms to wait for more
 SEALED = 1 << 18  # bytes taken at a time that have yet to be decrypted
+LONGEST = 0.02  # seconds for one read, also from a server that drips: others wait for the thread, and for its lock
 
 
 class Inlet:
@@ -34,6 +35,7 @@ class Inlet:
         self._buffer = bytearray(SIZE)
         self._lock = threading.Lock()
         self._taken = 0  # bytes that nobody has been told of
+        self._closed = False
         self.ended = False
         self.error: OSError | None = None
 
@@ -77,7 +79,7 @@ class Inlet:
             return count
 
     def _receive(self, place: memoryview) -> int:
-        if self.ended:
+        if self.ended or self._closed:
             return 0
         count = self._arrived(place, wait=True)
         self.ended |= count == 0
@@ -114,16 +116,13 @@ class Inlet:
 
     def close(self) -> None:
         """Nothing more is taken; waits for a thread that is just receiving, which takes some ms at most."""
+        self._closed = True
         with self._lock:
-            over, self.ended = self.ended, True
             self._socket.close()
-        self._leave(over)
+        self._leave()
 
-    def _leave(self, over: bool) -> None:
-        """The event loop may go on.
-
-        :param over: whether there is nothing more to come.
-        """
+    def _leave(self) -> None:
+        """The event loop may go on."""
 
 
 def _opener(transport: asyncio.BaseTransport) -> Any:
@@ -134,7 +133,7 @@ def _opener(transport: asyncio.BaseTransport) -> Any:
     """
     protocol: Any = getattr(transport, "_ssl_protocol", None)
     carrier = getattr(protocol, "_transport", None)
-    if not isinstance(carrier, asyncio.ReadTransport) or carrier.get_extra_info("sslcontext") is not None:
+    if not isinstance(carrier, asyncio.Transport) or carrier.get_extra_info("sslcontext") is not None:
         return None  # TLS within TLS, by a proxy
     bios = [getattr(protocol, name, None) for name in ("_incoming", "_outgoing")]
     known = isinstance(getattr(protocol, "_sslobj", None), ssl.SSLObject) and hasattr(protocol, "_ssl_reading_paused")
@@ -174,17 +173,17 @@ class _SealedInlet(Inlet):
         self._tls, self._incoming, self._outgoing = protocol._sslobj, protocol._incoming, protocol._outgoing
         self._sealed = memoryview(bytearray(SEALED))
         self._away = _Elsewhere()
-        with contextlib.suppress(RuntimeError, NotImplementedError):  # the loop of the socket itself, and not the TLS
-            protocol._transport.pause_reading()
+        protocol._transport.pause_reading()  # what comes out of the socket, and not only what is decrypted
+        protocol._ssl_reading_paused = False  # or it went on as soon as it saw that it has nothing in hand
         protocol._sslobj, protocol._incoming, protocol._outgoing = self._away, ssl.MemoryBIO(), ssl.MemoryBIO()
 
     def _receive(self, place: memoryview) -> int:
-        at = 0
-        while at < len(place) and not self.ended:
+        at, until = 0, time.monotonic() + LONGEST
+        while at < len(place) and not (self.ended or self._closed):
             try:
                 count = self._tls.read(len(place) - at, place[at:])
             except ssl.SSLWantReadError:
-                count = self._arrived(self._sealed, wait=not at)
+                count = self._arrived(self._sealed, wait=not at) if time.monotonic() < until else -1
                 if count < 0:
                     break
                 self._incoming.write(self._sealed[:count])
@@ -199,7 +198,7 @@ class _SealedInlet(Inlet):
     def _has_more(self) -> bool:
         return self._tls.pending() > 0 or self._incoming.pending > 0 or super()._has_more()
 
-    def _leave(self, over: bool) -> None:
+    def _leave(self) -> None:
         protocol = self._protocol
         if protocol._sslobj is not self._away:
             return
@@ -207,7 +206,7 @@ class _SealedInlet(Inlet):
         protocol._sslobj, protocol._incoming, protocol._outgoing = self._tls, self._incoming, self._outgoing
         carrier = protocol._transport
         if carrier is not None:
-            if over or strayed:  # what comes though it was told to pause is out of order
+            if self.ended or strayed:  # what comes though it was told to pause is out of order
                 carrier.abort()
-            elif not protocol._ssl_reading_paused:
+            else:
                 carrier.resume_reading()

@@ -99,6 +99,7 @@ class Intake(StandIn):
         self._lately = 0  # bytes that have come since then
         self._inlet: Inlet | None = None
         self._may_bypass = True
+        self.strayed = False  # whether what was taken in a bypass may have holes, and is good for nothing
         handler.divert(self)
         self._put(first)
 
@@ -163,13 +164,16 @@ class Intake(StandIn):
         :returns: None where nobody else can take anything out of the connection, which goes on then.
         """
         transport = self._handler.transport
-        inlet = None if transport is None or self._error is not None else Inlet.of(transport)
-        self._may_bypass = inlet is not None
-        if inlet is not None:
-            self._inlet = inlet
+        if transport is None or self._error is not None:
+            return None
+        self._handler.hold()
+        self._inlet = Inlet.of(transport) if _is_still(transport) else None
+        self._may_bypass = self._inlet is not None
+        if self._may_bypass:
             self._paused = True
-            self._handler.hold()
-        return inlet
+        elif not self._paused:
+            self._handler.go_on()
+        return self._inlet
 
     def came(self) -> None:
         """Take account of what was taken out of the inlet.
@@ -177,6 +181,8 @@ class Intake(StandIn):
         :raises aiohttp.ClientError: if the rest does not come.
         """
         inlet = self._account()
+        if self.strayed and self._error is not None:
+            raise self._error
         if not self._left:
             if inlet.surplus:
                 self._handler.force_close()
@@ -226,7 +232,9 @@ class Intake(StandIn):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes are to go."""
-        if not self._left:  # some transports go on with what they have in hand: it is nobody's answer
+        # Some transports go on with what they have in hand.  It is nobody's answer, or has its place who knows where
+        # among what a thread takes.
+        if not self._left or self._inlet is not None:
             self._handler.force_close()
             return memoryview(bytearray(SURPLUS))
         if self._buffer is None:  # or though they were told to pause
@@ -235,6 +243,10 @@ class Intake(StandIn):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many have gone there."""
+        if self._inlet is not None:
+            self.strayed = True
+            self.fail(ClientPayloadError("something came while the connection was to wait"))
+            return
         if not self._left:
             return
         if nbytes > self._left:  # a byte that is nobody's answer: nothing is asked on this connection any more
@@ -329,3 +341,11 @@ class Intake(StandIn):
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
+
+
+def _is_still(transport: asyncio.Transport) -> bool:
+    """Whether a transport that was told to pause says that it does."""
+    try:
+        return not transport.is_reading()
+    except (AttributeError, NotImplementedError):
+        return False

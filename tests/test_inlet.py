@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
 import ssl
 import threading
 import time
+from asyncio.selector_events import _SelectorTransport
 from collections.abc import Callable, Iterator
 from functools import partial as partial_of
 from hashlib import shake_128
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -431,6 +434,108 @@ async def test_a_trip_ends_in_time(tmp_path: Path) -> None:
     await sink.abandon()
     await disk.close()
     assert took < 2
+
+
+@pytest.mark.parametrize("transport", ["cannot pause", "goes on"])
+def test_a_transport_that_does_not_wait(
+    transport: str, server: FaultServer, quick: Make, taken: list[int], files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is taken out of its connection; if it lies about that, what was taken is good for nothing."""
+    lies, pause = [0], _SelectorTransport.pause_reading
+    url = server.on("/f", ranged(BODY))
+    if transport == "cannot pause" and url.startswith("https"):
+        pytest.skip("asyncio's TLS does not work over such a one")
+
+    def pause_reading(self: Any) -> None:
+        if transport == "cannot pause":
+            raise NotImplementedError
+        if self.get_extra_info("peername")[1] != server.port or lies[0]:
+            pause(self)
+            return
+        lies[0] += 1
+        self._paused = True
+
+    monkeypatch.setattr(_SelectorTransport, "pause_reading", pause_reading)
+    bundle = aiodownload.one(url, quick(Quick(max_attempts=3, timeout=5.0)))
+    assert bundle.ok, bundle.error
+    assert files() == {"f": BODY}
+    if transport == "cannot pause":
+        assert taken == []
+    else:
+        assert lies == [1]
+
+
+@pytest.fixture
+def sealed() -> Iterator[tuple[socket.socket, ssl.SSLObject, ssl.MemoryBIO, Inlet]]:
+    """A socket, what encrypts for it and where that comes out, and an inlet of what is sent there."""
+    authority = trustme.CA()
+    contexts = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.configure_trust(contexts[0])
+    authority.issue_cert("a.test").configure_cert(contexts[1])
+    bios = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = contexts[0].wrap_bio(*bios, server_hostname="a.test")
+    peer = contexts[1].wrap_bio(*reversed(bios), server_side=True)
+    for side in (tls, peer, tls, peer):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    carrier = SimpleNamespace(pause_reading=int, resume_reading=int, abort=int)
+    protocol = SimpleNamespace(_transport=carrier, _sslobj=tls, _incoming=bios[0], _outgoing=bios[1])
+    with ours:
+        inlet = inlets._SealedInlet(theirs, protocol)
+        yield ours, peer, bios[0], inlet
+        inlet.close()
+        assert protocol._sslobj is tls
+
+
+def drip(data: bytes, sock: socket.socket) -> threading.Thread:
+    """Send a byte each millisecond."""
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            for at in range(len(data)):
+                sock.sendall(data[at : at + 1])
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def test_a_server_that_drips_holds_nobody_up(
+    sealed: tuple[socket.socket, ssl.SSLObject, ssl.MemoryBIO, Inlet],
+) -> None:
+    """A record that comes byte by byte is taken in several reads, and none of them takes long."""
+    ours, peer, out, inlet = sealed
+    assert bytes(inlet.read(1)) == b""  # what is left of the handshake
+    peer.write(b"x" * 2000)
+    dripping = drip(out.read(), ours)
+    got, longest, count = b"", 0.0, 0
+    while len(got) < 2000:
+        start = time.monotonic()
+        got += inlet.read(MIB)
+        longest, count = max(longest, time.monotonic() - start), count + 1
+    dripping.join()
+    assert got == b"x" * 2000
+    assert count > 5
+    assert longest < 1
+
+
+def test_tls_to_its_end(sealed: tuple[socket.socket, ssl.SSLObject, ssl.MemoryBIO, Inlet]) -> None:
+    """No more than may be is decrypted, and what is beyond is seen."""
+    ours, peer, out, inlet = sealed
+    peer.write(b"abcdef")
+    ours.sendall(out.read())
+    assert bytes(inlet.read(4)) == b"abcd"
+    assert inlet.surplus
+    assert bytes(inlet.read(4)) == b"ef"
+    assert not inlet.surplus
+    peer.write(b"gh")
+    ours.sendall(out.read()[:-1] + b"?")
+    assert bytes(inlet.read(4)) == b""
+    assert inlet.ended
+    assert isinstance(inlet.error, ssl.SSLError)
 
 
 @pytest.fixture

@@ -43,6 +43,9 @@ class Inlet(Protocol):
 class Intake(Protocol):
     """The rest of a large body, which arrives in buffers; see ``intake``."""
 
+    strayed: bool
+    """Whether what was taken in a bypass may have holes, and is good for nothing."""
+
     @property
     def left(self) -> int:
         """Bytes that have not been read."""

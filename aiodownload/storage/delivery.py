@@ -204,7 +204,7 @@ class Delivery:
             bundle._mismatched |= isinstance(error, DigestError)
             # What has come in over a connection that broke is as good as what went before.
             keep = not isinstance(error, DownloadError) or isinstance(error, (BodyError, LowSpeedError))
-            keep = keep or self._worth_keeping
+            keep = (keep or self._worth_keeping) and not (self._intake is not None and self._intake.strayed)
             if await sink.abandon(keep=keep):
                 self._workspace.kept(bundle)
             raise
@@ -359,8 +359,10 @@ class Delivery:
             return 0
         before = sink.size
         try:
-            for data in intake.rest():
-                await sink.store(data)
+            if views := intake.rest():
+                for data in views[:-1]:
+                    sink.take(data)  # all of it before the first wait, which may be the last
+                await sink.store(views[-1])
             while intake.left:
                 most = min(intake.left, TRIP)
                 count = await sink.drain(inlet, most)
