@@ -490,13 +490,13 @@ def test_what_comes_unasked_answers_nothing(
 ) -> None:
     """R4, S25: a connection on which something came while it was idle is not used again, by a POST neither."""
 
-    said = threading.Semaphore(0)
+    said = threading.Event()
 
     async def talkative(request: Request, connection: Connection) -> bool:
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")
         await asyncio.sleep(0.05)
         await connection.send(unasked)
-        said.release()
+        said.set()
         return True
 
     first, second = server.on("/a", talkative), server.on("/b", ok(b"two"))
@@ -506,7 +506,7 @@ def test_what_comes_unasked_answers_nothing(
         for item in (first, second, first, third):
             yield item
             if item is first:
-                said.acquire(timeout=10)
+                said.wait(10)
             time.sleep(0.15)
 
     bundles = list(aiodownload.each(slowly(), download=quick(RequestStrategy(concurrent=1))))
