@@ -50,6 +50,7 @@ class Program:
     :param shown: how it is asked, in short.
     :param needs: a program on the PATH, or a package (for Python programs) that must be there.
     :param install: how to get it.
+    :param tells: whether it prints, in the end, how many seconds its work took without its start and its end.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     shown: str
     needs: str
     install: str
+    tells: bool = False
 
     def version(self, python: str) -> str | None:
         """What is installed, or None."""
@@ -115,7 +117,7 @@ def make_venv(folder: Path) -> str:
 
 
 _HEAD = """
-import sys
+import sys, time
 base, names, out, concurrent, certificate = sys.argv[1], open(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]
 urls = (f"{base}/{name.strip()}" for name in names)
 """
@@ -124,12 +126,14 @@ AIODOWNLOAD = (
     _HEAD
     + """
 import aiodownload
+begun = time.perf_counter()
 download = aiodownload.AioDownload(
     journal=out + "/journal.db" if sys.argv[6] else None,
     download_strategy=aiodownload.DownloadStrategy(home=out, segments=int(sys.argv[7])),
     request_strategy=aiodownload.RequestStrategy(concurrent=concurrent),
 )
 bundles = aiodownload.swarm(urls, download)
+print(time.perf_counter() - begun)
 assert all(bundle.ok for bundle in bundles), [bundle.error for bundle in bundles if not bundle.ok][:3]
 """
 )
@@ -153,7 +157,9 @@ async def main():
                             async for chunk in response.content.iter_any():
                                 file.write(chunk)
         await asyncio.gather(*(work() for _ in range(concurrent)))
+begun = time.perf_counter()
 asyncio.run(main())
+print(time.perf_counter() - begun)
 """
 )
 
@@ -286,7 +292,14 @@ def _axel(job: Job, count: int) -> list[str]:
 
 _APT = "apt-get install {}"
 
-OURS = Program("aiodownload", _ours(), "AioDownload(request_strategy=RequestStrategy(concurrent=N))", "aiodownload", "")
+OURS = Program(
+    "aiodownload",
+    _ours(),
+    "AioDownload(request_strategy=RequestStrategy(concurrent=N))",
+    "aiodownload",
+    "",
+    tells=True,
+)
 
 PROGRAMS = {
     program.name: program
@@ -298,6 +311,7 @@ PROGRAMS = {
             "N tasks, read_bufsize of 4 MiB, plain open and write, with aiohttp[speedups]",
             "aiohttp",
             "",
+            tells=True,
         ),
         Program("curl", _curl, "curl --parallel --parallel-max N -K FILE", "curl", _APT.format("curl")),
         Program(

@@ -31,11 +31,13 @@ class Taken:
     :param wall: seconds.
     :param cpu: seconds, of the process and of those that it has started and waited for.
     :param peak: MiB that the process itself held at most, looked at twenty times a second (Linux only, else 0).
+    :param work: seconds without its start and its end, if it tells them.
     """
 
     wall: float
     cpu: float
     peak: float
+    work: float | None = None
 
 
 def environment(certificate: Path | None = None) -> dict[str, str]:
@@ -70,14 +72,16 @@ def digests(files: Iterable[Path]) -> Counter[str]:
     return found
 
 
-def timed(command: list[str], env: dict[str, str]) -> Taken:
+def timed(command: list[str], env: dict[str, str], *, tells: bool = False) -> Taken:
     """Run a program to its end.
 
+    :param tells: whether it prints the seconds of its work.
     :raises RuntimeError: if it fails, or takes too long.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
+        out = told if tells else subprocess.DEVNULL
         start = time.perf_counter()
-        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=said, cwd="/")
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=said, cwd="/")
         watchdog = threading.Timer(LONGEST, process.kill)
         watchdog.start()
         memory = _Memory(process.pid)
@@ -93,7 +97,9 @@ def timed(command: list[str], env: dict[str, str]) -> Taken:
             said.seek(0)
             text = said.read()[-2000:].decode(errors="replace")
             raise RuntimeError(f"{command[0]} ended with {process.returncode}: {text}")
-    return Taken(wall, usage.ru_utime + usage.ru_stime, memory.peak)
+        told.seek(0)
+        work = float(told.read()) if tells else None
+    return Taken(wall, usage.ru_utime + usage.ru_stime, memory.peak, work)
 
 
 class _Memory(threading.Thread):
@@ -125,7 +131,7 @@ def once(program: Program, job: Callable[[Path], Job], python: str, wanted: Coun
         command = program.command(task, python)
         if task.size and where == Path("/dev/shm"):
             warm(min(2 << 30, 2 * task.size))
-        taken = timed(command, environment(task.certificate))
+        taken = timed(command, environment(task.certificate), tells=program.tells)
         found = digests(path for path in out.rglob("*") if path.is_file() and not path.name.startswith("journal.db"))
         if found != wanted:
             raise RuntimeError(f"{program.name} left {found.total()} files, and {(found & wanted).total()} right ones")
@@ -158,6 +164,7 @@ def pairs(
         "ratio": statistics.median(ratios),
         "least": min(ratios),
         "most": max(ratios),
+        "call": statistics.median((first.work or first.wall) / second.wall for first, second in runs),
         "ours": statistics.median(first.wall for first, _ in runs),
         "theirs": statistics.median(second.wall for _, second in runs),
         "our_cpu": statistics.median(first.cpu for first, _ in runs),

@@ -92,7 +92,8 @@ def words(row: dict[str, Any]) -> str:
     if "failed" in row:
         return f"failed: {row['failed']}"
     return (
-        f"ratio {row['ratio']:.3f} ({row['least']:.3f}-{row['most']:.3f}), {row['ours']:.2f} s to {row['theirs']:.2f} s"
+        f"ratio {row['ratio']:.3f} ({row['least']:.3f}-{row['most']:.3f}), "
+        f"{row['ours']:.2f} s to {row['theirs']:.2f} s, the call alone {row['call']:.3f}"
     )
 
 
@@ -186,13 +187,14 @@ def latency(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
         for program in (OURS, PROGRAMS["bare aiohttp loop"], PROGRAMS["curl"], PROGRAMS["aria2c"]):
             job = _job(base, names, concurrent, count * size)
             try:
-                runs = [once(program, job, setting.python, wanted, MEMORY).wall for _ in range(setting.pairs + 1)][1:]
+                taken = [once(program, job, setting.python, wanted, MEMORY) for _ in range(setting.pairs + 1)][1:]
             except (RuntimeError, FileNotFoundError) as error:
                 rows.append({"program": program.name, "failed": str(error)[:300]})
                 continue
-            idle = _nothing(program, setting) if program is OURS or "bare" in program.name else 0.0
-            rows.append({"program": program.name, "wall": statistics.median(runs), "start": idle, "runs": runs})
-            tell(f"  {program.name}: {rows[-1]['wall']:.3f} s, of which {idle:.3f} s are its start")
+            runs = [run.wall for run in taken]
+            work = statistics.median(run.work or run.wall for run in taken)
+            rows.append({"program": program.name, "wall": statistics.median(runs), "call": work, "runs": runs})
+            tell(f"  {program.name}: {rows[-1]['wall']:.3f} s, the call alone {work:.3f} s")
     return {
         "files": count,
         "seconds": seconds,
@@ -250,7 +252,7 @@ def stream(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
         nginx.fill(folder, 1, size)
         one = "location / { try_files /f000000.bin =404; }"
         with nginx.serving(folder, here=one) as base:
-            for count in [10_000] * 3 + [largest]:
+            for count in [10_000] * 3 + [largest] + [10_000] * 3:  # the machine may change its speed meanwhile
                 out = tempfile.mkdtemp(dir=MEMORY)
                 try:
                     command = [sys.executable, "-c", STREAM, base, out, str(count), str(concurrent)]
@@ -433,7 +435,7 @@ def _together(base: str, lists: list[list[str]], setting: Setting) -> float:
             out.mkdir()
             commands.append(OURS.command(Job(base, names, out, 16), setting.python))
         start = time.perf_counter()
-        processes = [subprocess.Popen(command, env=environment()) for command in commands]
+        processes = [subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) for command in commands]
         if any(process.wait() for process in processes):
             raise RuntimeError("a process failed")
         return time.perf_counter() - start
