@@ -33,7 +33,7 @@ _TOGETHER = 32  # outcomes in a row of the database, each a line of JSON
 
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode  # json.dumps() makes one each time
 
-_INSERT = "INSERT OR REPLACE INTO seen VALUES (?, ?)"
+_INSERT = "INSERT INTO seen VALUES (?, ?)"
 _PAIRS = 512  # numbers in one statement: each lets go of the interpreter's lock, and has to wait for it afterwards
 _INSERT_MANY = _INSERT + ", (?, ?)" * (_PAIRS // 2 - 1)
 
@@ -119,7 +119,9 @@ class Seen:
                     self._database.execute("PRAGMA journal_mode = OFF")
                     self._database.execute("PRAGMA cache_size = -4096")
                     self._database.execute("CREATE TABLE outcomes (row INTEGER PRIMARY KEY, packed TEXT)")
-                    self._database.execute("CREATE TABLE seen (key INTEGER PRIMARY KEY, number INTEGER)")
+                    self._database.execute(
+                        "CREATE TABLE seen (key INTEGER, number INTEGER, PRIMARY KEY (key, number)) WITHOUT ROWID"
+                    )
                 self._spill(self._database)
             except (sqlite3.Error, TypeError, ValueError) as error:
                 raise SpillError(str(error)) from error
@@ -162,14 +164,15 @@ class Seen:
                 return {}
             for path in paths:
                 found = self._database.execute(
-                    "SELECT number, packed FROM seen JOIN outcomes ON row = number / ? WHERE key = ?",
+                    "SELECT number, packed FROM seen JOIN outcomes ON row = number / ? WHERE key = ?"
+                    " ORDER BY number DESC",
                     (_TOGETHER, hash(path)),
-                ).fetchone()
-                if found is not None:
-                    number, packed = found
+                )
+                for number, packed in found:  # the latest first, and perhaps some of others with the same hash
                     whose, record = _unpack(packed.split("\n")[number % _TOGETHER])
-                    if whose == path:  # and no other one of the same hash
+                    if whose == path:
                         known[path] = record
+                        break
         return known
 
     def close(self) -> None:

@@ -178,14 +178,15 @@ class SameHash(str):
 
 
 def test_a_path_is_not_taken_for_one_of_the_same_hash() -> None:
-    """The later of two takes the place of the earlier, whose outcome is forgotten and not that of the other."""
+    """Each has its own outcome, the latest one."""
     seen = Seen(recent=0, batch=9)
-    one, other = SameHash("/one"), SameHash("/other")
-    for path in (one, other):
-        seen.put(path, str(path).encode(), results())
+    one, other, third = SameHash("/one"), SameHash("/other"), SameHash("/third")
+    for path, identity in ((one, b"old"), (one, b"new"), (other, b"other")):
+        seen.put(path, identity, results())
         spill(seen)
-    assert seen.may_be_spilled(one)
-    assert [record[0] for record in seen.recall([one, other]).values()] == [b"/other"]
+    assert seen.may_be_spilled(third)
+    recalled = seen.recall([one, other, third])
+    assert {str(path): record[0] for path, record in recalled.items()} == {"/one": b"new", "/other": b"other"}
     seen.close()
 
 
