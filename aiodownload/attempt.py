@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from .bundle import AioDownloadBundle, parsed
@@ -39,7 +38,6 @@ class Failed(NamedTuple):
 Verdict: TypeAlias = Done | Confirmed | Publishing | Again | Failed
 
 
-@dataclass(slots=True)
 class Source:
     """One of the URLs of a bundle that has mirrors.
 
@@ -49,10 +47,13 @@ class Source:
     :param mismatched: whether it has served a body that does not have the right checksum.
     """
 
-    url: str
-    left: bool = True
-    due: float = 0.0
-    mismatched: bool = False
+    __slots__ = ("due", "left", "mismatched", "url")
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.left = True
+        self.due = 0.0
+        self.mismatched = False
 
 
 class Attempts:

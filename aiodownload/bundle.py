@@ -50,12 +50,12 @@ class Verified(enum.Enum):
 
 # The library owns these: a Range or a condition of the caller's would make a whole file out of a part.
 _OWN_HEADERS = frozenset({"range", "accept-encoding", "content-length", "transfer-encoding", "connection"})
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 section 5.5
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BLANK = re.compile(r"[\x00-\x20\x7f]")
+_FIELD_NAME = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
+_UNSAFE_VALUE = r"[\x00-\x08\x0a-\x1f\x7f]"  # RFC 9110 section 5.5
+_CONTROL = r"[\x00-\x1f\x7f]"
+_BLANK = r"[\x00-\x20\x7f]"
 _BAD_HOST = re.compile(r"[\x00-\x20\x7f%/\\?#@<>^|]")
-_BAD_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*\\")
+_BAD_AUTHORITY = r"^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*\\"
 
 
 def _is_text(url: object) -> bool:
@@ -270,15 +270,15 @@ def parsed(url: str, given: URL | None = None) -> URL:
     :raises InvalidURLError: if it is no http(s) URL.
     """
     if given is not None:
-        if _BLANK.search(str(given)):  # taken as it is: URL(..., encoded=True)
+        if re.search(_BLANK, str(given)):  # taken as it is: URL(..., encoded=True)
             raise InvalidURLError(url, "it holds a blank or a control character; percent-encode it or take it out")
         return _checked_url(given, url)
     text = url.strip(" \t\r\n")
     if not text:
         raise InvalidURLError(url, "it is empty; give an http(s) URL")
-    if not text.isprintable() and _CONTROL.search(text):
+    if not text.isprintable() and re.search(_CONTROL, text):
         raise InvalidURLError(url, "it holds a control character; percent-encode it or take it out")
-    if "\\" in text and _BAD_AUTHORITY.match(text):
+    if "\\" in text and re.match(_BAD_AUTHORITY, text):
         raise InvalidURLError(url, "its host part holds a backslash; use /")
     try:
         return _checked_url(URL(text), url)
@@ -345,9 +345,9 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
         raise ConfigurationError(f"headers must be a dict of str, not {type(headers).__name__}")
     checked = {}
     for name, value in headers.items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_FIELD_NAME, name):
             raise ConfigurationError(f"headers: {name!r} is not a header name")
-        if not isinstance(value, str) or _UNSAFE_VALUE.search(value):
+        if not isinstance(value, str) or re.search(_UNSAFE_VALUE, value):
             raise ConfigurationError(f"headers: the value of {name!r} must be a str without control characters")
         if name.lower() in _OWN_HEADERS or name.lower().startswith("if-"):
             raise ConfigurationError(f"headers: {name!r} is set by aiodownload itself; leave it out")

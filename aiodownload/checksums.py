@@ -17,7 +17,7 @@ GIVEN = "digest"  # the source of what the caller gave: the name of the setting
 
 _STRONG = ("sha224", "sha256", "sha384", "sha512", "sha3", "blake2", "sm3")
 _MARKS = str.maketrans("", "", "-_/")
-_HEX = re.compile(r"[0-9A-Fa-f]*")
+_HEX = "[0-9A-Fa-f]*"
 
 
 class Digest(NamedTuple):
@@ -74,7 +74,7 @@ def _one_given(text: object) -> Digest:
         advice = f"did you mean {known[close[0]][0]!r}?" if close else "take 'sha256'"
         raise ConfigurationError(f"digest: {reprlib.repr(name)} is no algorithm of fixed length in hashlib; {advice}")
     algorithm, size = known[_plain(name)]
-    if not _HEX.fullmatch(digits):
+    if not re.fullmatch(_HEX, digits):
         raise ConfigurationError(f"digest: the value of {algorithm} must be {2 * size} hex digits and nothing else")
     if len(digits) != 2 * size:
         raise ConfigurationError(f"digest: {algorithm} has {2 * size} hex digits, not {len(digits)}")

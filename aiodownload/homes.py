@@ -16,9 +16,9 @@ SCHEMES = ("s3", "gs", "az", "memory")
 """Of object stores: Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, and memory."""
 
 _KNOWN = "a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or memory://"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_ONE_SLASH = re.compile(rf"(?:{'|'.join((*SCHEMES, 'file'))}):[/\\](?![/\\])")
-_BUCKET = re.compile(r"[A-Za-z0-9$](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_SCHEME = "([A-Za-z][A-Za-z0-9+.-]*)://"
+_ONE_SLASH = rf"(?:{'|'.join((*SCHEMES, 'file'))}):[/\\](?![/\\])"
+_BUCKET = "[A-Za-z0-9$](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 
 
 class Bucket(NamedTuple):
@@ -91,9 +91,9 @@ def checked_home(value: object) -> str:
         raise ConfigurationError(f"home must be a str or a path of str, not {value!r}")
     if "\0" in text:
         raise ConfigurationError("home must not hold a NUL character")
-    if _ONE_SLASH.match(text):
+    if re.match(_ONE_SLASH, text):
         raise ConfigurationError(f"home={text!r} has lost a slash: give the URL as a str, since a Path joins the two")
-    found = _SCHEME.match(text)
+    found = re.match(_SCHEME, text)
     if found is None:
         return os.path.abspath(text)
     scheme = found[1].lower()
@@ -122,7 +122,7 @@ def _store(scheme: str, rest: str) -> str:
     if "?" in rest or "#" in rest:
         raise ConfigurationError(f"home={scheme}://... must not hold '?' or '#'; settings are for store_options")
     name, _, prefix = rest.partition("/")
-    if not _BUCKET.fullmatch(name) and (name or scheme != "memory"):
+    if not re.fullmatch(_BUCKET, name) and (name or scheme != "memory"):
         what = "container" if scheme == "az" else "bucket"
         raise ConfigurationError(f"home must name a {what}, such as {scheme}://{what}/prefix")
     prefix = prefix.strip("/")

@@ -8,12 +8,9 @@ import unicodedata
 __all__ = ["printable", "redact"]
 
 # An authority that is certainly whole: host and port, before them perhaps user and password.
-_PROPER = re.compile(
-    r"\s*[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@\\\s]*@)?(?:[^/?#@\\\s:]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?(?:[/?#]|\Z)"
-)
-_USERINFO = re.compile(r"(?<=//)[^/?#@\\\s]*@")
-_START = re.compile(r"\s*(?:https?|ftp|file):[/\\]*|.*?//", re.IGNORECASE)
-_PLAIN = re.compile(r"[ -~]*")
+_PROPER = r"\s*[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@\\\s]*@)?(?:[^/?#@\\\s:]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?(?:[/?#]|\Z)"
+_USERINFO = r"(?<=//)[^/?#@\\\s]*@"
+_START = r"(?i)\s*(?:https?|ftp|file):[/\\]*|.*?//"
 
 
 def redact(url: object) -> str:
@@ -24,10 +21,10 @@ def redact(url: object) -> str:
     """
     text = str(url)
     if "@" in text:
-        if _PROPER.match(text):
-            text = _USERINFO.sub("", text, count=1)
+        if re.match(_PROPER, text):
+            text = re.sub(_USERINFO, "", text, count=1)
         else:
-            shown = _START.match(text[: text.rfind("@")])
+            shown = re.match(_START, text[: text.rfind("@")])
             text = (shown[0] if shown else "") + text[text.rfind("@") + 1 :]
     return printable(text)
 
@@ -38,7 +35,7 @@ def printable(text: str) -> str:
     Control and format characters (ESC, CR, LF, right-to-left overrides, zero-width characters) and lone
     surrogates become ``\x1b``, ``\u202e`` and so on; other letters stay as they are.
     """
-    if _PLAIN.fullmatch(text):
+    if text.isascii() and text.isprintable():
         return text
     return "".join(
         char.encode("unicode_escape").decode("ascii")

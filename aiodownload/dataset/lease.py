@@ -23,7 +23,7 @@ TAR, TABLE, ROWS = "tar", "parquet", "rows"
 _OWNER = ".owner"
 _NOBODY = "nobody" + _OWNER
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR
-_DRAFT = re.compile(rf"\.[0-9]{{5,18}}\.({TAG.pattern})-[0-9a-f]{{8}}\.new")
+_DRAFT = re.compile(rf"\.[0-9]{{5,18}}\.({TAG})-[0-9a-f]{{8}}\.new")
 
 
 class Lease:

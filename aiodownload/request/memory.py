@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .adaptive import HostPace
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Memory", "recall", "remember"]
 
 
-@dataclass(slots=True)
 class Memory:
     """How a host is.  All times are seconds from one moment, which is no date of any clock: see :meth:`later`.
 
@@ -32,15 +30,21 @@ class Memory:
     :param until: as long as this is to be remembered.
     """
 
-    health: Health
-    pace: Any
-    rate: Rate | None
-    delay: float
-    last_start: float
-    spacing: float
-    proven: bool
-    long: bool
-    until: float
+    def __init__(
+        self,
+        health: Health,
+        pace: Any,
+        rate: Rate | None,
+        delay: float,
+        last_start: float,
+        spacing: float,
+        proven: bool,
+        long: bool,
+        until: float,
+    ) -> None:
+        self.health, self.pace, self.rate = health, pace, rate
+        self.delay, self.last_start, self.spacing = delay, last_start, spacing
+        self.proven, self.long, self.until = proven, long, until
 
     @property
     def opens(self) -> float:

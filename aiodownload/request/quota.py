@@ -9,8 +9,8 @@ __all__ = ["FIELDS", "quota"]
 
 Get = Callable[[str], Iterable[str]]
 
-_INTEGER = re.compile(r"[0-9]{1,15}")
-_MEMBER = re.compile(r"(?:^|[,;])[ \t]*(r|t|remaining|reset)[ \t]*=[ \t]*([0-9]{1,12})(?![0-9.])")
+_INTEGER = "[0-9]{1,15}"
+_MEMBER = r"(?:^|[,;])[ \t]*(r|t|remaining|reset)[ \t]*=[ \t]*([0-9]{1,12})(?![0-9.])"
 _MOST = 4096  # characters that are looked at
 _EPOCH = 1_000_000_000  # from here on, a number of seconds is a date and not a duration
 _PREFIXES = ("RateLimit", "X-RateLimit", "X-Rate-Limit")
@@ -50,7 +50,7 @@ def _members(value: str) -> tuple[int, float] | None:
     remaining: int | None = None
     text = value[:_MOST]
     seconds = 0.0
-    for name, number in _MEMBER.findall(text):
+    for name, number in re.findall(_MEMBER, text):
         if name in ("r", "remaining"):
             remaining, seconds = int(number), 0.0
         else:
@@ -62,7 +62,7 @@ def _members(value: str) -> tuple[int, float] | None:
 
 def _whole(values: Iterable[str]) -> int | None:
     texts = [value.strip() for value in values]
-    return int(texts[0]) if len(texts) == 1 and _INTEGER.fullmatch(texts[0]) else None
+    return int(texts[0]) if len(texts) == 1 and re.fullmatch(_INTEGER, texts[0]) else None
 
 
 def _seconds(reset: int, now: float) -> float:

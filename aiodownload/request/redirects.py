@@ -18,7 +18,7 @@ __all__ = ["MAX_REDIRECTS", "REDIRECTS", "Hop", "Trail"]
 MAX_REDIRECTS = 10
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_RAW_BYTE = re.compile("[\udc80-\udcff]")  # a byte of the field that is no UTF-8, as aiohttp hands it over
+_RAW_BYTE = "[\udc80-\udcff]"  # a byte of the field that is no UTF-8, as aiohttp hands it over
 
 
 class Hop(NamedTuple):
@@ -78,7 +78,7 @@ def _target(base: URL, location: str, status: int) -> URL:
     if any(ord(char) < 32 or ord(char) == 127 for char in location):
         raise RedirectError("the redirect's Location holds a control character", status)
     try:
-        url = base.join(URL(_RAW_BYTE.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", location)))
+        url = base.join(URL(re.sub(_RAW_BYTE, lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", location)))
     except (ValueError, IndexError):  # yarl raises the second for "http://[]@"
         raise RedirectError(f"the redirect's Location is no URL: {redact(location)!r}", status) from None
     if url.scheme not in ("http", "https"):

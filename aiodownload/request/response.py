@@ -32,16 +32,13 @@ _DIGITS = 19  # of LARGEST: int() never sees more, since it is slow with many di
 _SHOWN = 60  # characters of a field that a reason repeats
 _OWS = " \t"  # RFC 9110 section 5.6.3; str.strip() alone would take more than that
 
-_NUMBER = re.compile(rf"[0-9]{{1,{_DIGITS}}}")
-# Without re.ASCII, IGNORECASE would take the long s (U+017F) for an s.
-_CONTENT_RANGE = re.compile(
-    rf"bytes (?:([0-9]{{1,{_DIGITS}}})-([0-9]{{1,{_DIGITS}}})/(?:([0-9]{{1,{_DIGITS}}})|\*)|\*/([0-9]{{1,{_DIGITS}}}))",
-    re.ASCII | re.IGNORECASE,
-)
+_NUMBER = f"[0-9]{{1,{_DIGITS}}}"
+# (?a): or (?i) would take the long s (U+017F) for an s.
+_CONTENT_RANGE = rf"(?ai)bytes (?:({_NUMBER})-({_NUMBER})/(?:({_NUMBER})|\*)|\*/({_NUMBER}))"
 # Bytes from 0x80 on are legal.  One that is no UTF-8 arrives as a lone surrogate, which If-Range could not carry back.
-_STRONG_ETAG = re.compile('"[^\x00-\x20"\x7f\ud800-\udfff]*"')
+_STRONG_ETAG = '"[^\x00-\x20"\x7f\ud800-\udfff]*"'
 # Searched for, not compared: a wrong match only costs a resume, a miss puts boundaries into the file.
-_MULTIPART = re.compile(r"multipart/(?:x-)?byteranges", re.ASCII | re.IGNORECASE)
+_MULTIPART = "(?ai)multipart/(?:x-)?byteranges"
 
 
 class Asked(NamedTuple):
@@ -166,7 +163,7 @@ def parse_content_range(value: str) -> SentRange | UnsatisfiedRange | None:
     Whitespace around the value is no part of it.  The unit is case-insensitive; each number has 1 to 19 ASCII digits
     and is at most 2**63-1.  Invalid is a last byte before the first, or a total that does not exceed the last byte.
     """
-    match = _CONTENT_RANGE.fullmatch(value.strip(_OWS))
+    match = re.fullmatch(_CONTENT_RANGE, value.strip(_OWS))
     if match is None:
         return None
     first, last, total, unsatisfied = (None if digits is None else int(digits) for digits in match.groups())
@@ -188,7 +185,7 @@ def strong_etag(values: Iterable[str]) -> str | None:
     tag = values[0].strip(_OWS)
     if len(values) > 1 and any(value.strip(_OWS) != tag for value in values):
         return None
-    return tag if _STRONG_ETAG.fullmatch(tag) else None
+    return tag if re.fullmatch(_STRONG_ETAG, tag) else None
 
 
 def _is_chunked(transfer_encoding: Iterable[str]) -> bool | None:
@@ -239,7 +236,7 @@ def _part(head: Head, asked: Asked, first: int) -> Part | Restart:
 def _other_representation(head: Head, asked: Asked) -> str | None:
     """Why the part is of something else than the bytes that are held, or None."""
     # One range is never answered by several parts (RFC 9110 section 15.3.7.2); for the x- see section 14.6.
-    if _MULTIPART.search(head.content_type):
+    if re.search(_MULTIPART, head.content_type):
         return "one range was asked for, but the part (206) is multipart/byteranges"
     # A range counts encoded bytes (RFC 9110 sections 8.4 and 14.1.2), and those that are held are not encoded.
     codings = {coding.strip(_OWS).lower() for value in head.content_encoding for coding in value.split(",")}
@@ -298,7 +295,7 @@ def _declared_length(values: Sequence[str]) -> int | None:
     if len(values) == 1 and len(values[0]) < _FEW_DIGITS and values[0].isascii() and values[0].isdigit():
         return int(values[0])  # nearly always
     texts = {text.strip(_OWS) for value in values for text in value.split(",")}
-    if not all(_NUMBER.fullmatch(text) for text in texts):
+    if not all(re.fullmatch(_NUMBER, text) for text in texts):
         return None
     lengths = {int(text) for text in texts}
     return lengths.pop() if len(lengths) == 1 and max(lengths) <= LARGEST else None

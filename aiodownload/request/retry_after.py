@@ -13,7 +13,7 @@ __all__ = ["LATER", "retry_after"]
 LATER = frozenset({429, 503})
 """The statuses by which a host says that it has too much to do (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
 
-_SECONDS = re.compile(r"[0-9]+")
+_SECONDS = "[0-9]+"
 _MANY_DIGITS = 12  # beyond 10^12 s any limit is passed; also keeps int() away from huge texts
 
 
@@ -30,7 +30,7 @@ def retry_after(values: Iterable[str], now: float) -> float:
 
 
 def _one(value: str, now: float) -> float:
-    if _SECONDS.fullmatch(value):
+    if re.fullmatch(_SECONDS, value):
         digits = value.lstrip("0")
         return math.inf if len(digits) > _MANY_DIGITS else float(digits or 0)
     date = http_date(value)

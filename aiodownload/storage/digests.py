@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..checksums import Digest, Hasher, algorithms, is_strong
-from .structured import MalformedError, decoded, dictionary
 
 __all__ = ["NAMES", "Fields", "agrees", "from_headers"]
 
@@ -57,16 +56,24 @@ def _instance_digests(text: str) -> Iterator[tuple[str, bytes | None]]:
     """Digest: a list of ``SHA-256=<base64>``, names in any case (RFC 3230 section 4.3.2)."""
     for member in text.split(","):
         name, _, value = member.strip().partition("=")
-        yield name.lower(), decoded(value)
+        yield name.lower(), _decoded(value)
 
 
 def _md5(text: str) -> Iterator[tuple[str, bytes | None]]:
     """Content-MD5: the base64 of 16 bytes (RFC 1864 section 2)."""
-    return (("md5", decoded(value.strip())) for value in text.split(","))
+    return (("md5", _decoded(value.strip())) for value in text.split(","))
+
+
+def _decoded(text: str) -> bytes | None:
+    from .structured import decoded  # few servers announce anything: an import that most programs do without
+
+    return decoded(text)
 
 
 def _structured(text: str) -> Iterable[tuple[str, bytes | None]]:
     """Repr-Digest and Content-Digest; a malformed field counts as absent, all of it (RFC 9651 section 4.2)."""
+    from .structured import MalformedError, dictionary
+
     try:
         return dictionary(text).items()
     except MalformedError:

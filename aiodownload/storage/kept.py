@@ -283,11 +283,11 @@ def _owner(name: str) -> Owner | None:
     stem, ending = os.path.splitext(name)
     if ending != _PART or not name.startswith("."):
         return None
-    found = _MARK.search(stem)
+    found = re.search(_MARK, stem)
     return Owner.from_tag(found[1]) if found is not None else None
 
 
-_MARK = re.compile(rf"\.({TAG.pattern})(?:-[0-9a-f]{{8}})?$")
+_MARK = rf"\.({TAG})(?:-[0-9a-f]{{8}})?$"
 
 
 def _tag() -> str:
@@ -315,7 +315,7 @@ def _make_way(folder: Folder, name: str) -> bool:
 
 def _seize(folder: Folder, name: str, record: Record) -> tuple[str, int] | None:
     """Make the partial file of ``record`` one's own; return its name and descriptor, or None if it is gone."""
-    found = _MARK.search(os.path.splitext(record.part)[0])
+    found = re.search(_MARK, os.path.splitext(record.part)[0])
     # A record is no reason to touch any other file.
     if found is None or record.part != partial_name(name, found[0][1:]):
         return None

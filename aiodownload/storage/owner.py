@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 __all__ = ["TAG", "Owner", "gone", "known", "me", "my_tag"]
 
-TAG = re.compile(r"([0-9a-f]{8})([0-9a-f]{12})([0-9a-f]{4})-([0-9a-f]{1,16})-([0-9a-f]{1,16})")
+TAG = "([0-9a-f]{8})([0-9a-f]{12})([0-9a-f]{4})-([0-9a-f]{1,16})-([0-9a-f]{1,16})"
 """What :attr:`Owner.tag` looks like."""
 
 
@@ -46,7 +46,7 @@ class Owner(NamedTuple):
     @classmethod
     def from_tag(cls, tag: str) -> Owner | None:
         """Read a :attr:`tag`; None if it is none."""
-        found = TAG.fullmatch(tag)
+        found = re.fullmatch(TAG, tag)
         if found is None:
             return None
         machine, boot, space, pid, started = found.groups()

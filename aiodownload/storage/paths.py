@@ -26,9 +26,9 @@ _ALLOWED = frozenset("-_.() abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 _REPLACED = str.maketrans({"&": "-", ",": ".", ";": "-", "=": "_"})
 # Starts with no dot, dash, tilde or blank and ends with no dot or blank; "%20" is the one escape that is kept.
 _PLAIN = re.compile(r"(?=[A-Za-z0-9_(])(?:[A-Za-z0-9_.()-]|%20)*[A-Za-z0-9_()-]")
-_EXTENSION = re.compile(r"(?<=.)((?:\.[A-Za-z][A-Za-z0-9]{0,7})?\.(?:gz|bz2|xz|zst|br|lz4|Z)|\.[A-Za-z0-9]{1,10})$")
+_EXTENSION = r"(?<=.)((?:\.[A-Za-z][A-Za-z0-9]{0,7})?\.(?:gz|bz2|xz|zst|br|lz4|Z)|\.[A-Za-z0-9]{1,10})$"
 # Names that Windows keeps for devices, with or without an extension (curl CVE-2016-0754).
-_DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])$")
+_DEVICE = "(?i)(?:con|prn|aux|nul|com[0-9]|lpt[0-9])$"
 _DEVICES_BEGIN = frozenset("aAcClLnNpP")
 _INDEX = "index"
 
@@ -130,7 +130,7 @@ def _is_plain(segment: str) -> bool:
 def _is_device(name: str) -> bool:
     if name[:1] not in _DEVICES_BEGIN:  # nearly always
         return False
-    return _DEVICE.match(name.partition(".")[0].replace("%20", " ").rstrip(" ")) is not None
+    return re.match(_DEVICE, name.partition(".")[0].replace("%20", " ").rstrip(" ")) is not None
 
 
 def _clean(text: str) -> str:
@@ -140,7 +140,7 @@ def _clean(text: str) -> str:
 
 
 def _split_extension(name: str) -> tuple[str, str]:
-    found = _EXTENSION.search(name)
+    found = re.search(_EXTENSION, name)
     return (name[: found.start()], found.group()) if found else (name, "")
 
 

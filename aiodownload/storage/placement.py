@@ -7,7 +7,6 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import PathError
@@ -115,8 +114,7 @@ def _folders(path: str) -> Iterator[str]:
         path = folder
 
 
-@dataclass(slots=True)
-class Survey:
+class Survey(NamedTuple):
     """What the disk has in a folder, as far as names can clash.
 
     :param blocked: None, or where a file stands in the place of a folder: 0 in this one's, 1 in that of the one above.
@@ -127,8 +125,8 @@ class Survey:
 
     blocked: int | None
     folders: set[str]
-    records: set[str] = field(default_factory=set)
-    links: set[str] | None = field(default_factory=set)
+    records: set[str]
+    links: set[str] | None
 
     @property
     def is_plain(self) -> bool:
@@ -286,9 +284,9 @@ def _survey(parent: str, fold: Callable[[str], str], root: str | None) -> Survey
             sweep(folder, hidden)
             return Survey(None, folders, {fold(name) for name in hidden if name.endswith(RECORD)}, links)
     except NotADirectoryError:
-        return Survey(_file_above(parent), set())
+        return Survey(_file_above(parent), set(), set(), set())
     except (OSError, ValueError) as error:
-        return Survey(None, set(), links=None if getattr(error, "errno", None) == errno.ELOOP else set())
+        return Survey(None, set(), set(), None if getattr(error, "errno", None) == errno.ELOOP else set())
 
 
 class Found(NamedTuple):

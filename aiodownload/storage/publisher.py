@@ -33,7 +33,7 @@ PROMPT = 0.25  # seconds without an answer after which it counts as slow, and th
 GATHER = 0.002
 _GRACE = 5.0  # seconds to end in, with nothing left to do
 _LARGEST_NUMBER = 0xFFFFFFFF
-_PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?")
+_PYTHON = r"(?:python|pypy)[\d.]*t?"
 
 
 class PublisherError(Exception):
@@ -69,7 +69,7 @@ class Publisher:
         start += "; sys.modules['p'] = p; import p.part; p.part.main()"
         if os.name != "posix" or getattr(sys, "frozen", False) or not os.path.isfile(program):
             raise OSError("there is no program to start")
-        if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # Python is a part of some other program
+        if not re.fullmatch(_PYTHON, os.path.basename(sys.executable or "")):  # Python is a part of some other program
             raise OSError(f"{sys.executable!r} may not be Python")
         self._socket, theirs = socket.socketpair()
         self._ring = _ring()

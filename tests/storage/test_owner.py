@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def never(*_: object) -> None:
 def test_a_tag_says_all_of_an_owner(owner: Owner) -> None:
     """Every owner comes back from its tag, and the tag is one that a file's name can hold and be found by."""
     assert Owner.from_tag(owner.tag) == owner
-    assert TAG.fullmatch(owner.tag)
+    assert re.fullmatch(TAG, owner.tag)
     assert owner.tag.isascii()
     assert len(partial_name("n" * 255, f"{owner.tag}-01234567")) <= MAX_NAME
 
@@ -89,7 +90,7 @@ def test_a_tag_says_all_of_an_owner(owner: Owner) -> None:
 def test_any_other_text_is_no_owner(text: str) -> None:
     """Whatever the text: it is an owner's tag from its first to its last character, or None."""
     found = Owner.from_tag(text)
-    assert (found is not None) == (TAG.fullmatch(text) is not None)
+    assert (found is not None) == (re.fullmatch(TAG, text) is not None)
 
 
 def test_this_process_knows_itself() -> None:

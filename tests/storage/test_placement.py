@@ -289,10 +289,10 @@ def test_a_survey_tells_folders_and_files_in_their_place(folder: Path) -> None:
     """Each folder is answered under the key it was asked by: its folders by name, or how far above a file stands."""
     asked = {"0": str(folder), "1": str(folder / "f"), "2": str(folder / "f" / "y"), "3": str(folder / "none")}
     assert survey(asked, str) == {
-        "0": Survey(None, {"d"}, links={"to-d", "to-f", "to-nothing"}),
-        "1": Survey(0, set()),
-        "2": Survey(1, set()),
-        "3": Survey(None, set()),
+        "0": Survey(None, {"d"}, set(), {"to-d", "to-f", "to-nothing"}),
+        "1": Survey(0, set(), set(), set()),
+        "2": Survey(1, set(), set(), set()),
+        "3": Survey(None, set(), set(), set()),
     }
 
 
@@ -300,8 +300,8 @@ def test_a_folder_that_cannot_be_looked_at_is_taken_for_empty(folder: Path) -> N
     """Names that no file system takes, and a link that leads to itself, end no survey; writing there will tell."""
     (folder / "loop").symlink_to(folder / "loop")
     asked = {name: str(folder / name) for name in ("x" * 300, "nul\0", "loop")}
-    empty = Survey(None, set())
-    assert survey(asked, str) == {**dict.fromkeys(asked, empty), "loop": Survey(None, set(), links=None)}
+    empty = Survey(None, set(), set(), set())
+    assert survey(asked, str) == {**dict.fromkeys(asked, empty), "loop": Survey(None, set(), set(), None)}
 
 
 def test_folders_on_the_disk_are_compared_folded(tmp_path: Path) -> None:
