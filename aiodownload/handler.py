@@ -163,6 +163,17 @@ class WatchedHandler(ResponseHandler):
         self.feed_data((message, payload), 0)
         return True
 
+    def close(self) -> None:
+        """The connection is not wanted any more.
+
+        Over TLS the other end is told so, but not waited for (RFC 9112 section 9.8): if it does not answer, that would
+        take half a minute, in which all comes in that it goes on to send.
+        """
+        transport = self.transport
+        super().close()
+        if transport is not None and transport.get_extra_info("sslcontext") is not None:
+            transport.abort()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing more to look out for."""
         if self._stand_in is not None:

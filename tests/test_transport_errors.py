@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -35,6 +36,7 @@ from aiodownload import (
     TLSError,
     TransportError,
 )
+from aiodownload.connector import own_connector
 from aiodownload.testing import (
     Connection,
     FaultServer,
@@ -314,6 +316,56 @@ def test_silence_of_a_tls_server_before_the_handshake(quick: Callable[..., AioDo
         bundle = aiodownload.one(url, quick(Quick(max_attempts=2, timeout=0.3)))
     assert_failed(bundle, TransportError, 2)
     assert bundle.elapsed < 3
+
+
+@contextlib.contextmanager
+def deaf_server(authority: trustme.CA, heard: list[bytes]) -> Iterator[int]:
+    """Sends a part of a body over TLS, then neither sends nor reads, until the client has closed; notes what that said.
+
+    Without an alert before the end, to read fails.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def work() -> None:
+        with contextlib.suppress(OSError):
+            client, _ = listener.accept()
+            client.settimeout(5)
+            with client, context.wrap_socket(client, server_side=True, suppress_ragged_eofs=False) as tls:
+                tls.recv(4096)
+                tls.sendall(HEAD + b"Content-Length: 200000\r\n\r\n" + BODY[:70_000])
+                ended = select.poll()
+                ended.register(tls, select.POLLRDHUP)
+                if ended.poll(3000):
+                    heard.append(tls.recv(1))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(10)
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells that the other end has closed")
+async def test_a_tls_server_that_is_given_up_is_told_and_not_waited_for(
+    authority: trustme.CA, quick: Callable[..., AioDownload]
+) -> None:
+    """A connection that is not wanted any more is closed at once, though the server does not answer the goodbye."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+
+    def client() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=own_connector(5, public_only=False, ssl=context))
+
+    heard: list[bytes] = []
+    async with quick(Quick(max_attempts=1, timeout=0.3), client=client) as download:
+        with deaf_server(authority, heard) as port:
+            bundle = await download.one(f"https://127.0.0.1:{port}/f")
+            async with asyncio.timeout(5):
+                while not heard:
+                    await asyncio.sleep(0.01)
+    assert_failed(bundle, StallError, 1)
+    assert heard == [b""]
 
 
 # Time
