@@ -227,7 +227,7 @@ def test_two_commands() -> None:
     commands = [line for line in lines if line.startswith("python3 -m venv")]
     assert [command.rpartition("&& ")[2] for command in commands] == [
         ".venv/bin/aiodownload demo",
-        ".venv/bin/pytest -n 2",
+        ".venv/bin/pytest -n 4",
     ]
 
 
