@@ -131,7 +131,7 @@ class AioDownloadBundle:
     _mismatched = False  # whether a body has not had the checksum that it should have
     _divisible = True  # whether parts of it may be asked for at once
     _kept = False  # whether an earlier try may have left bytes to go on with
-    _publishing: Callable[[Any], None] | None = None  # notes in the journal what is about to be published
+    _publishing: Any = None  # entries.Row: notes in the journal what is about to be published
     _condition: Any = None  # journal.Publication of a file that only has to be confirmed
     _sources: list[Any] | None = None  # attempt.Source, while there are mirrors
     _rounds = 0  # tries of each of them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .dates import http_date
@@ -20,6 +21,7 @@ __all__ = [
     "Known",
     "Outcome",
     "Publication",
+    "Row",
     "Unfinished",
 ]
 
@@ -112,6 +114,18 @@ class Publication(NamedTuple):
         date = http_date(self.last_modified) if self.last_modified is not None else None
         borrowed = date is not None and self.file.mtime_ns == int(date) * 1_000_000_000
         return self.file.is_of(state, copy=copy and not borrowed)
+
+
+class Row(NamedTuple):
+    """How the row of a bundle learns of the file that is about to appear.
+
+    :param note: called in a thread.
+    :param note_soon: the same on the event loop, which does not wait for it: calls back once that is in the journal,
+        or with False if it cannot be; None: nothing does.
+    """
+
+    note: Callable[[Publication], None]
+    note_soon: Callable[[Publication, Callable[[bool], object]], object] | None = None
 
 
 class Known(NamedTuple):

@@ -9,13 +9,16 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar
 
 from .entries import PUBLISHING, STATES, Enlisted, FileState, Known, Outcome, Publication, Unfinished
 from .errors import ConfigurationError, JournalError
 from .homes import is_store, root
 
 __all__ = ["Journal", "is_empty"]
+
+T = TypeVar("T")
 
 APPLICATION = 0x61696F64  # "aiod", in the header of the file
 VERSION = 1
@@ -56,13 +59,16 @@ _VERIFIED = frozenset({"DIGEST", "LENGTH", "FRAMING", "NONE"})
 _ETAG = re.compile('(?:W/)?"[^\x00-\x20"\x7f\ud800-\udfff]*"')
 _DATE = re.compile(r"[A-Za-z0-9,: +-]{1,64}")
 
-_LOOK_UP = (
-    "SELECT state, path, size, mtime_ns, inode, etag, last_modified, verified, digest, asker FROM urls WHERE key = ?"
-)
-_PUBLISH = (
-    "UPDATE urls SET path = ?, size = ?, mtime_ns = ?, inode = ?, etag = ?, last_modified = ?, verified = ?,"
-    " digest = ?, state = ? WHERE key = ?"
-)
+# Rows that one statement takes: around each, a thread lets go of the interpreter's lock and has to get it back, which
+# costs more than the row where the event loop is busy.
+_GROUPS = (16, 4, 1)
+
+_Row: TypeAlias = tuple[Any, ...]  # its key, and what belongs to it
+
+_KNOWN = "state, path, size, mtime_ns, inode, etag, last_modified, verified, digest, asker"
+_ENLISTED = "key, url, plain, state, attempts, elapsed, at, path, wanted, mirrors, asker"
+_PUBLISHED = "path, size, mtime_ns, inode, etag, last_modified, verified, digest, state"
+_SETTLED = "state, attempts, http_status, final_url, error, elapsed, at, path"
 
 
 class Journal:
@@ -158,60 +164,66 @@ class Journal:
         now = time.time()
         found: list[Known | None] = []
         with self._lock, self._telling("write"), self._transaction() as database:
-            for one in urls:
-                row = database.execute(_LOOK_UP, (one.key,)).fetchone()
-                known = self._known(row) if row is not None else None
-                state = judge(one, known)
-                found.append(known)
-                if state is None:
-                    continue
-                if row is None:
-                    database.execute(
-                        "INSERT INTO urls (key, url, plain, state, attempts, elapsed, at, path, wanted, mirrors, asker)"
-                        " VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?)",
-                        (
-                            one.key,
-                            _text(one.url),
-                            one.plain,
-                            state,
-                            now,
-                            self._relative(one.path),
-                            *_words(one),
-                            one.asker,
-                        ),
-                    )
-                elif known is None or state != known.state or one.asker is not None:
-                    database.execute(
-                        "UPDATE urls SET state = ?, at = ?, wanted = ?, mirrors = ?, asker = ? WHERE key = ?",
-                        (state, now, *_words(one), one.asker, one.key),
-                    )
+            for group in _unlike(urls):
+                rows = _look_up(database, [one.key for one in group])
+                new: list[_Row] = []
+                for one in group:
+                    known = self._known(rows[one.key]) if one.key in rows else None
+                    state = judge(one, known)
+                    found.append(known)
+                    if state is None:
+                        continue
+                    wanted, mirrors = _words(one)
+                    if one.key not in rows:
+                        path = self._relative(one.path)
+                        new.append(
+                            (one.key, _text(one.url), one.plain, state, 0, 0, now, path, wanted, mirrors, one.asker)
+                        )
+                    elif known is None or state != known.state or one.asker is not None:
+                        database.execute(
+                            "UPDATE urls SET state = ?, at = ?, wanted = ?, mirrors = ?, asker = ? WHERE key = ?",
+                            (state, now, wanted, mirrors, one.asker, one.key),
+                        )
+                _insert(database, new)
         return found
 
     def publishing(self, key: bytes, publication: Publication) -> None:
         """Note what is about to appear under its final name: whatever happens next, it will be recognised there."""
-        file = publication.file
+        self._note([self._published(key, publication)])
+
+    def publishing_all(self, publications: Sequence[tuple[bytes, Publication]]) -> None:
+        """Note several in one transaction, each with its key, see :meth:`publishing`."""
+        if type(self).publishing is not Journal.publishing:  # a subclass sees every one
+            for key, publication in publications:
+                self.publishing(key, publication)
+        elif publications:
+            self._note([self._published(key, publication) for key, publication in publications])
+
+    def _note(self, rows: Sequence[_Row]) -> None:
         with self._lock, self._telling("write"), self._transaction() as database:
-            database.execute(
-                _PUBLISH,
-                (
-                    self._relative(publication.path),
-                    file.size,
-                    _signed(file.mtime_ns),
-                    _signed(file.inode),
-                    _text(publication.etag),
-                    _text(publication.last_modified),
-                    publication.verified,
-                    " ".join(publication.digest) or None,
-                    PUBLISHING,
-                    key,
-                ),
-            )
+            _update(database, _PUBLISHED, _PUBLISHED, rows)
+
+    def _published(self, key: bytes, publication: Publication) -> _Row:
+        file = publication.file
+        return (
+            key,
+            self._relative(publication.path),
+            file.size,
+            _signed(file.mtime_ns),
+            _signed(file.inode),
+            _text(publication.etag),
+            _text(publication.last_modified),
+            publication.verified,
+            " ".join(publication.digest) or None,
+            PUBLISHING,
+        )
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """Note what became of URLs, in one transaction."""
         now = time.time()
-        rows = [
+        rows: list[_Row] = [
             (
+                one.key,
                 one.state,
                 one.attempts,
                 one.http_status,
@@ -220,16 +232,14 @@ class Journal:
                 one.elapsed,
                 now,
                 self._relative(one.path),
-                one.key,
             )
             for one in outcomes
         ]
+        # What was published has its path already, which may be another than was asked for.
+        path = "CASE WHEN urls.size IS NULL THEN new.path ELSE urls.path END"
+        values = _SETTLED.removesuffix("path") + path
         with self._lock, self._telling("write"), self._transaction() as database:
-            database.executemany(
-                "UPDATE urls SET state = ?, attempts = ?, http_status = ?, final_url = ?, error = ?, elapsed = ?,"
-                " at = ?, path = CASE WHEN size IS NULL THEN ? ELSE path END WHERE key = ?",
-                rows,
-            )
+            _update(database, _SETTLED, values, rows)
 
     def counts(self) -> dict[str, int]:
         """Return how many URLs are in each state: reads the whole file."""
@@ -380,6 +390,65 @@ def is_empty(database: sqlite3.Connection, path: str) -> bool:
     if schema != {**_TABLES, "failures": _INDEX}:
         raise JournalError(path, "its tables are not those of a journal")
     return False
+
+
+def _unlike(urls: Iterable[Enlisted]) -> Iterator[list[Enlisted]]:
+    """Groups in each of which no key is there twice: the second of them has the row of the first."""
+    group: dict[bytes, Enlisted] = {}
+    for one in urls:
+        if one.key in group:
+            yield list(group.values())
+            group = {}
+        group[one.key] = one
+    if group:
+        yield list(group.values())
+
+
+def _look_up(database: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, _Row]:
+    """The rows of these keys, those that there are."""
+    found: dict[bytes, _Row] = {}
+    for some in _groups(keys):
+        sql = f"SELECT key, {_KNOWN} FROM urls WHERE key IN {_places(1, len(some))}"  # noqa: S608 (nothing but ours)
+        found.update((row[0], row[1:]) for row in database.execute(sql, some).fetchall())
+    return found
+
+
+def _insert(database: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    """Make rows."""
+    for some in _groups(rows):
+        sql = f"INSERT INTO urls ({_ENLISTED}) VALUES {_places(len(some), len(some[0]))}"  # noqa: S608 (nothing but ours)
+        database.execute(sql, [value for row in some for value in row])
+
+
+def _update(database: sqlite3.Connection, columns: str, values: str, rows: Iterable[_Row]) -> None:
+    """Change the rows of these keys; of one key that is there twice, the last counts.
+
+    :param columns: that are changed.
+    :param values: what they are to be, of ``new`` and ``urls``.
+    :param rows: a key, and what is ``new``, in the order of ``columns``.
+    """
+    for some in _groups(list({row[0]: row for row in rows}.values())):
+        sql = (
+            f"WITH new (key, {columns}) AS (VALUES {_places(len(some), len(some[0]))})"  # noqa: S608 (nothing but ours)
+            f" UPDATE urls SET ({columns}) = (SELECT {values} FROM new WHERE new.key = urls.key)"
+            " WHERE key IN (SELECT key FROM new)"
+        )
+        database.execute(sql, [value for row in some for value in row])
+
+
+def _groups(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """All of them, in order, in portions of few different sizes: each size is a statement that SQLite has to learn."""
+    at = 0
+    for size in _GROUPS:
+        while len(rows) - at >= size:
+            yield rows[at : at + size]
+            at += size
+
+
+@lru_cache(16)
+def _places(rows: int, columns: int) -> str:
+    """Question marks for them."""
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
 def _text(value: str | None) -> str | None:

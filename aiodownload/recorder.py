@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from .bundle import Status, Verified
-from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Known, Outcome
-from .errors import InvalidURLError
+from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Known, Outcome, Row
+from .errors import InvalidURLError, JournalError
 from .homes import root
 from .redact import redact
 from .storage.disk import Disk
@@ -85,6 +85,9 @@ class Recorder:
         self._opened = False
         self._waiting: list[Outcome] = []
         self._published: list[tuple[bytes, Publication]] = []
+        self._held: list[tuple[bytes, Publication]] = []  # what is to get its name once it is noted
+        self._asked: list[Callable[[bool], object]] = []  # who waits for that
+        self._told: list[Callable[[Exception | None], object]] = []  # and for outcomes
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -113,12 +116,18 @@ class Recorder:
         urls = [_enlisted(bundle, path or None, self._home, self._secret) for bundle, path in bundles]
         states: Mapping[str, FileState] | None = None
         if self._workspace.remote:  # not within a transaction, which keeps others waiting
-            states = await self._workspace.states(await self._thread.run(self._told, urls))
+            states = await self._workspace.states(await self._thread.run(self._paths_of, urls))
         return await self._thread.run(self._decide, urls, states)
 
     def announce(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         """Let the bundle's file be noted just before it appears under its final name."""
-        bundle._publishing = partial(self._journal.publishing, registered.key)
+        note = partial(self._journal.publishing, registered.key)
+        bundle._publishing = Row(note, partial(self._note_soon, registered.key))
+
+    def _note_soon(self, key: bytes, publication: Publication, then: Callable[[bool], object]) -> None:
+        self._held.append((key, publication))
+        self._asked.append(then)
+        self._go_on()
 
     def published(self, registered: Registered, publication: Publication) -> None:
         """Note, before the next outcome, a file that another process has published."""
@@ -131,6 +140,13 @@ class Recorder:
         """
         await asyncio.shield(self._put(bundle, registered))
 
+    def settle_soon(
+        self, bundle: AioDownloadBundle, registered: Registered, then: Callable[[Exception | None], object]
+    ) -> None:
+        """The same without a task that waits for it: calls back when it is written, or with what prevents that."""
+        self._note_outcome(bundle, registered)
+        self._told.append(then)
+
     def forget(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         """The bundle gets no outcome; nobody waits for the note of that."""
         if not self._opened:
@@ -138,26 +154,37 @@ class Recorder:
         self._put(bundle, registered).add_done_callback(_look_at)
 
     def _put(self, bundle: AioDownloadBundle, registered: Registered) -> asyncio.Future[None]:
-        loop = asyncio.get_running_loop()
+        self._note_outcome(bundle, registered)
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+        return self._written
+
+    def _note_outcome(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         bundle._publishing = None
         self._waiting.append(_outcome(bundle, registered.key))
-        if self._written is None:
-            self._written = loop.create_future()
-        written = self._written
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """There is something to write."""
         if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write(), name="aiodownload-recorder")
-        return written
+            self._writer = asyncio.get_running_loop().create_task(self._write(), name="aiodownload-recorder")
 
     async def _write(self) -> None:
-        while self._waiting:
-            outcomes, self._waiting = self._waiting, []
+        loop = asyncio.get_running_loop()
+        while self._waiting or self._held:
+            held, asked, self._held, self._asked = self._held, self._asked, [], []
+            outcomes, told, self._waiting, self._told = self._waiting, self._told, [], []
             published, self._published = self._published, []
             written, self._written = self._written, None
-            error: Exception | None = None
+            noted, error = False, None
             try:
-                await self._thread.run(self._note, published, outcomes)
+                noted = await self._thread.run(self._note, held, published, outcomes)
             except Exception as raised:
                 error = raised
+            for may_appear in asked:
+                loop.call_soon(may_appear, noted)
+            for then in told:
+                loop.call_soon(then, error)
             if written is not None and not written.done():
                 if error is None:
                     written.set_result(None)
@@ -167,12 +194,31 @@ class Recorder:
 
     # In the thread.
 
-    def _note(self, published: Sequence[tuple[bytes, Publication]], outcomes: Sequence[Outcome]) -> None:
-        for key, publication in published:
-            self._journal.publishing(key, publication)
-        self._journal.settle(outcomes)
+    def _note(
+        self,
+        held: Sequence[tuple[bytes, Publication]],
+        published: Sequence[tuple[bytes, Publication]],
+        outcomes: Sequence[Outcome],
+    ) -> bool:
+        """Write all of it; return whether what is held could be; if not, that is heard of when it is tried again."""
+        noted = True
+        try:
+            self._note_all(held)
+        except JournalError:
+            noted = False
+        self._note_all(published)
+        if outcomes:
+            self._journal.settle(outcomes)
+        return noted
 
-    def _told(self, urls: Sequence[Enlisted]) -> list[str]:
+    def _note_all(self, publications: Sequence[tuple[bytes, Publication]]) -> None:
+        if hasattr(type(self._journal), "publishing_all"):  # and not one that it passes on to another journal
+            self._journal.publishing_all(publications)
+        else:
+            for key, publication in publications:
+                self._journal.publishing(key, publication)
+
+    def _paths_of(self, urls: Sequence[Enlisted]) -> list[str]:
         """The paths of the files that the journal tells of."""
         paths: list[str] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .admission import Admission, Candidate, Placing
@@ -17,6 +18,7 @@ from .tries import Job, OwnTries, Tries
 
 if TYPE_CHECKING:
     from .live import Live
+    from .recorder import Registered
 
 __all__ = ["Crew", "Deliver", "Run"]
 
@@ -228,11 +230,26 @@ class Run:
 
         :returns: what does the rest, where there is something to wait for.
         """
-        if job.bundle.ok and not job.followers and job.registered is None:
-            self.hand_over(job)
+        recorder = self.live.recorder
+        if job.bundle.ok and not job.followers:
+            if job.registered is None or recorder is None:
+                self.hand_over(job)
+            else:
+                self.mark(job, Job.ACTIVE)
+                registered, job.registered = job.registered, None
+                recorder.settle_soon(job.bundle, registered, partial(self._noted, job, registered))
             return None
         self.mark(job, Job.ACTIVE)
         return self.spawn(job, self.finish(job))
+
+    def _noted(self, job: Job, registered: Registered, error: Exception | None) -> None:
+        """The outcome of a bundle that is ok is in the journal, or cannot be written."""
+        if error is None and not job.followers:
+            self.hand_over(job)
+            return
+        if error is not None:
+            job.registered = registered  # to be written again, and to be heard of
+        self.spawn(job, self.finish(job))
 
     def refuse(self, job: Job, error: AioDownloadError) -> None:
         """The job waits for nothing any more: it has failed."""
@@ -268,6 +285,8 @@ class Run:
         if task is None:
             work.close()
             self.drop(job)
+        else:
+            task.add_done_callback(lambda _: work.close())  # one that is cancelled before its first step never had it
         return task
 
     def in_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:

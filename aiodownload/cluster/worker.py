@@ -17,7 +17,7 @@ from .._version import __version__
 from ..admission import Candidate
 from ..attempt import Again
 from ..bundle import AioDownloadBundle
-from ..entries import FileState, Publication
+from ..entries import FileState, Publication, Row
 from ..errors import AioDownloadError, DownloadError, StrategyError
 from ..homes import is_store
 from ..live import Live
@@ -394,7 +394,9 @@ class _Places:
         for candidate, ticket, path, state in zip(candidates, order.tickets, paths, found, strict=True):
             bundle = candidate.bundle
             if order.journalled:
-                bundle._publishing = partial(self._publish, ticket.number)
+                bundle._publishing = Row(
+                    partial(self._publish, ticket.number), partial(self._publish_soon, ticket.number)
+                )
             if state is None or (bundle._digests and not await disk.run(agrees, path, bundle._digests)):
                 candidate.verdict = Candidate.FETCH
                 continue
@@ -416,6 +418,10 @@ class _Places:
 
     def _publish(self, number: int, publication: Publication) -> None:
         self.publications[number] = publication
+
+    def _publish_soon(self, number: int, publication: Publication, then: Callable[[bool], object]) -> None:
+        self._publish(number, publication)
+        then(True)
 
     def settled(self, candidate: Candidate) -> None:
         """See :class:`~aiodownload.admission.Placing`."""

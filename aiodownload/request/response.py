@@ -185,6 +185,9 @@ def strong_etag(values: Iterable[str]) -> str | None:
     tag = values[0].strip(_OWS)
     if len(values) > 1 and any(value.strip(_OWS) != tag for value in values):
         return None
+    inner = tag[1:-1]
+    if tag == f'"{inner}"' and inner.isascii() and inner.isprintable():  # nearly always
+        return None if " " in inner or '"' in inner else tag
     return tag if re.fullmatch(_STRONG_ETAG, tag) else None
 
 

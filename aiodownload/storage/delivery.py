@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from ..bundle import Verified
 from ..checksums import Digest, Hasher
-from ..entries import FileState, Publication
+from ..entries import FileState, Publication, Row
 from ..errors import (
     BodyError,
     DigestError,
@@ -188,7 +187,7 @@ class Delivery:
             await self._read(sink, decoder)
             self._see_whole(sink, total if decoder is None else None)
             if bundle._publishing is not None:
-                sink.announce(partial(_note, bundle._publishing, self._publication(path, proof)))
+                _announce(sink, bundle._publishing, self._publication(path, proof))
             publishing = Publishing(bundle, sink, proof)
             if not sink.hand_in(publishing.tell):
                 bundle.verified = proof  # an archive keeps account of it
@@ -419,8 +418,17 @@ class Delivery:
             self._received()
 
 
-def _note(publishing: Callable[[Publication], None], what: Publication, path: str, file: FileState) -> None:
-    publishing(what._replace(path=path, file=file))
+def _announce(sink: Sink, row: Row, what: Publication) -> None:
+    """Let the journal be told of ``what`` when its path and its state are known."""
+
+    def note(path: str, file: FileState) -> None:
+        row.note(what._replace(path=path, file=file))
+
+    def soon(path: str, file: FileState, then: Callable[[bool], object]) -> None:
+        if row.note_soon is not None:
+            row.note_soon(what._replace(path=path, file=file), then)
+
+    sink.announce(note, None if row.note_soon is None else soon)
 
 
 async def _decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[bytes]:

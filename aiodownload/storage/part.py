@@ -17,6 +17,10 @@ from .folder import Folder
 
 __all__ = [
     "ACTIONS",
+    "DROP",
+    "GO",
+    "HELD",
+    "HOLD",
     "INLINE",
     "MAX_NAME",
     "READY",
@@ -119,6 +123,18 @@ class Part:
         :raises PartError: if the disk refuses; the final path is then as it was, unless it was the name alone that
             could not be brought to the disk itself.
         """
+        state = self.complete()
+        try:
+            before(state)
+        except OSError as error:
+            raise PartError(_FINISH, error.errno) from error
+        self.appear()
+
+    def complete(self) -> os.stat_result:
+        """Compare the size on disk with the bytes counted; return the state of the file, which has all but its name.
+
+        :raises PartError: if the disk refuses.
+        """
         if self._handle is None or self._partial is None or self._folder is None:
             raise PartError(_FINISH, None)
         action = _FINISH
@@ -137,8 +153,23 @@ class Part:
                 action = _FINISH
             handle, self._handle = self._handle, None
             os.close(handle)  # its errors count
-            before(state)
-            action = _RENAME
+        except OSError as error:
+            raise PartError(action, error.errno) from error
+        return state
+
+    def go_on_in(self, folder: Folder) -> None:
+        """Its folder has been opened anew."""
+        self._folder = folder
+
+    def appear(self) -> None:
+        """Give the file its final name, after :meth:`complete`.
+
+        :raises PartError: if the disk refuses.
+        """
+        if self._partial is None or self._folder is None:
+            raise PartError(_RENAME, None)
+        action = _RENAME
+        try:
             if self._folder.is_link(self.name):  # it is somebody's, and says that the file belongs elsewhere
                 raise PartError(_RENAME, errno.ELOOP)
             self._folder.rename(self._partial, self.name)
@@ -238,10 +269,25 @@ def publish(path: str, mode: int, body: Iterable[bytes | memoryview], tag: str, 
 
     :raises PartError: if the disk refuses; nothing is left then.
     """
+    part, _ = _prepare(path, mode, body, tag, folder)
+    try:
+        part.appear()
+    except BaseException:
+        part.discard()
+        raise
+
+
+def _prepare(
+    path: str, mode: int, body: Iterable[bytes | memoryview], tag: str, folder: Folder
+) -> tuple[Part, os.stat_result]:
+    """Write a whole body; return the file that lacks but its name, and its state.
+
+    :raises PartError: if the disk refuses; nothing is left then.
+    """
     part = Part(path, mode, lambda: tag, folder=folder)
     try:
         part.append(body, whole=True)
-        part.publish()
+        return part, part.complete()
     except BaseException:
         part.discard()
         raise
@@ -286,11 +332,23 @@ share; then the root, a NUL and the path.  The body follows if its place is :dat
 
 INLINE = 0xFFFFFFFF
 
-REPLY = struct.Struct("=IBi")
-"""For each job: its number, 0 if it was published or 1 + the index of the action that failed, the errno or -1."""
+HOLD = 1 << 31
+"""In the mode of a job: the file is not to get its name yet.  A second request with the same number, nothing else, and
+one of the next two as its place says what becomes of it."""
 
-READY = REPLY.pack(0, 0, 0)
+GO, DROP = 0xFFFFFFFE, 0xFFFFFFFD
+"""It gets its name, which is answered; or it is removed, which is not."""
+
+REPLY = struct.Struct("=IBiQqQ")
+"""For each job: its number, 0 if it was published or 1 + the index of the action that failed, the errno or -1.  After
+:data:`HELD`: bytes, time of change in nanoseconds and inode of the file that is ready for its name."""
+
+HELD = 0xFF
+
+READY = REPLY.pack(0, 0, 0, 0, 0, 0)
 """Sent once, when the program can take jobs."""
+
+_Held = dict[int, tuple[str, Part]]  # files that lack but their names, by the numbers of their jobs, with their roots
 
 _PORTION = 1 << 18
 _PATIENCE = 5000  # ms
@@ -309,25 +367,52 @@ def serve(descriptor: int, tag: str, shared: memoryview | None = None) -> None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     received = bytearray()
-    _send(descriptor, READY)
-    while True:
-        while not poll.poll(_PATIENCE):
-            if os.getppid() != parent:  # it is gone, and a child that it had forked keeps the socket open
+    held: _Held = {}
+    try:
+        _send(descriptor, READY)
+        while True:
+            while not poll.poll(_PATIENCE):
+                if os.getppid() != parent:  # it is gone, and a child that it had forked keeps the socket open
+                    return
+            data = os.read(descriptor, _PORTION)
+            if not data:
                 return
-        data = os.read(descriptor, _PORTION)
-        if not data:
-            return
-        received += data
-        taken, replies = _do(memoryview(received), tag, shared or memoryview(b""))
-        del received[:taken]
-        _send(descriptor, replies)
+            received += data
+            taken, replies = _do(memoryview(received), tag, shared or memoryview(b""), held)
+            del received[:taken]
+            _send(descriptor, replies)
+    finally:
+        with _Folders() as folders:
+            for number, (root, part) in held.items():
+                _end(number, root, part, folders, go=False)
 
 
-def _do(received: memoryview, tag: str, shared: memoryview) -> tuple[int, bytes]:
+class _Folders(contextlib.ExitStack):
+    """Folders that stay open for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: dict[tuple[str, str], Folder] = {}
+
+    def of(self, root: str, path: str, *, make: bool = True) -> Folder:
+        """The one of ``path``, opened once for all that go there.
+
+        :param make: whether it is made if it is missing.
+        :raises PartError: if the disk refuses.
+        """
+        place = root, os.path.dirname(path)
+        if place not in self._open:
+            try:
+                self._open[place] = self.enter_context(Folder.open(place[1], root or None, make=make))
+            except (OSError, ValueError) as error:
+                raise PartError(_WRITE, getattr(error, "errno", None)) from error
+        return self._open[place]
+
+
+def _do(received: memoryview, tag: str, shared: memoryview, held: _Held) -> tuple[int, bytes]:
     """Do every job that is whole in ``received``; return the bytes that they took, and the replies."""
     start, replies = 0, []
-    with received, contextlib.ExitStack() as opened:
-        folders: dict[tuple[str, str], Folder] = {}  # for these jobs only: those after them look again
+    with received, _Folders() as folders:  # for these jobs only: those after them look again
         while start + REQUEST.size <= len(received):
             number, mode, path_size, body_size, place = REQUEST.unpack_from(received, start)
             path_at = start + REQUEST.size
@@ -335,37 +420,60 @@ def _do(received: memoryview, tag: str, shared: memoryview) -> tuple[int, bytes]
             end = body_at + (body_size if place == INLINE else 0)
             if end > len(received):
                 break
+            if place in (GO, DROP):
+                start = end
+                if number in held:
+                    replies.append(_end(number, *held.pop(number), folders, go=place == GO))
+                continue
             root, _, path = os.fsdecode(bytes(received[path_at:body_at])).partition("\0")
             with received[body_at:end] if place == INLINE else shared[place : place + body_size] as body:
-                replies.append(_reply(number, path, mode, body, tag, _opener(root, path, folders, opened)))
+                replies.append(_begin(number, root, path, mode, body, tag, held, folders))
             start = end
     return start, b"".join(replies)
 
 
-def _opener(
-    root: str, path: str, folders: dict[tuple[str, str], Folder], opened: contextlib.ExitStack
-) -> Callable[[], Folder]:
-    """What tells the folder of ``path``, opened once for all that go there."""
-
-    def open_folder() -> Folder:
-        place = root, os.path.dirname(path)
-        if place not in folders:
-            folders[place] = opened.enter_context(Folder.open(place[1], root or None, make=True))
-        return folders[place]
-
-    return open_folder
-
-
-def _reply(number: int, path: str, mode: int, body: memoryview, tag: str, open_folder: Callable[[], Folder]) -> bytes:
+def _begin(
+    number: int,
+    root: str,
+    path: str,
+    mode: int,
+    body: memoryview,
+    tag: str,
+    held: _Held,
+    folders: _Folders,
+) -> bytes:
+    """Write a body, and give the file its name unless it is to be held; return the reply."""
     try:
-        try:
-            folder = open_folder()
-        except (OSError, ValueError) as error:
-            raise PartError(_WRITE, getattr(error, "errno", None)) from error
-        publish(path, mode, (body,), tag, folder)
+        folder = folders.of(root, path)
+        if not mode & HOLD:
+            publish(path, mode, (body,), tag, folder)
+            return REPLY.pack(number, 0, 0, 0, 0, 0)
+        part, state = _prepare(path, mode & ~HOLD, (body,), tag, folder)
     except PartError as error:
-        return REPLY.pack(number, 1 + ACTIONS.index(error.action), -1 if error.errno is None else error.errno)
-    return REPLY.pack(number, 0, 0)
+        return _failure(number, error)
+    held[number] = root, part
+    return REPLY.pack(number, HELD, 0, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+def _end(number: int, root: str, part: Part, folders: _Folders, *, go: bool) -> bytes:
+    """Give a file that was held its name, or remove it; return the reply."""
+    try:
+        part.go_on_in(folders.of(root, part.path, make=False))
+        if not go:
+            part.discard()
+            return b""
+        try:
+            part.appear()
+        except BaseException:
+            part.discard()
+            raise
+    except PartError as error:
+        return _failure(number, error) if go else b""
+    return REPLY.pack(number, 0, 0, 0, 0, 0)
+
+
+def _failure(number: int, error: PartError) -> bytes:
+    return REPLY.pack(number, 1 + ACTIONS.index(error.action), -1 if error.errno is None else error.errno, 0, 0, 0)
 
 
 def _send(descriptor: int, data: bytes) -> None:

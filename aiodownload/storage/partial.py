@@ -22,6 +22,7 @@ from .owner import my_tag
 from .part import Part, PartError
 from .publisher import Publisher, PublisherError
 from .record import Ranges, gaps
+from .sink import Note, Soon
 
 __all__ = ["PartialFile", "Piece"]
 
@@ -64,7 +65,8 @@ class PartialFile:
     _modified: float | None = None
     _hasher: Hasher | None = None
     _transient = False
-    _note: Callable[[str, FileState], None] | None = None
+    _note: Note | None = None
+    _soon: Soon | None = None
     _ended = False
     _publisher: Publisher | None = None
     _trip: asyncio.Task[None] | None = None
@@ -123,9 +125,9 @@ class PartialFile:
         """
         self.target, self._modified = path, modified
 
-    def announce(self, note: Callable[[str, FileState], None]) -> None:
-        """Say who is to be told of the final path and the file, in the thread, just before it gets that name."""
-        self._note = note
+    def announce(self, note: Note, soon: Soon | None = None) -> None:
+        """Say who is to be told of the final path and the file just before it gets that name, see :class:`Sink`."""
+        self._note, self._soon = note, soon
 
     def take(self, data: Piece) -> None:
         """Take the next bytes, which go to the disk later."""
@@ -203,11 +205,12 @@ class PartialFile:
         if self._hasher is not None and self._buffered <= SMALL:
             self._check(self._hasher, self._buffer)
         # The process checks nothing, notes nothing and knows no times.
-        plain = self._hasher is None and self._note is None and self._modified is None and not self._durable
-        publisher = self._disk.publisher(self._buffered) if plain else None
+        plain = self._hasher is None and self._modified is None and not self._durable
+        publisher = self._disk.publisher(self._buffered) if plain and (not self._note or self._soon) else None
         if publisher is None:
             return False
-        publisher.hand_in(self.target, self._mode, self._buffer, self._root, partial(self._told, tell))
+        hold = None if self._soon is None else partial(self._soon, self.target)
+        publisher.hand_in(self.target, self._mode, self._buffer, self._root, partial(self._told, tell), hold)
         self._publisher = publisher
         return True
 

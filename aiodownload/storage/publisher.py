@@ -17,16 +17,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from ..entries import FileState
 from . import part
 from .owner import me
-from .part import ACTIONS, INLINE, REPLY, REQUEST, PartError
+from .part import ACTIONS, DROP, GO, HELD, HOLD, INLINE, REPLY, REQUEST, PartError
 
 if TYPE_CHECKING:
     from .ring import Ring
 
-__all__ = ["Answer", "Publisher", "PublisherError"]
+__all__ = ["Answer", "Hold", "Publisher", "PublisherError"]
 
 PROMPT = 0.25  # seconds without an answer after which it counts as slow, and threads work beside it
 # Seconds in which bodies are gathered for one trip: to wake the process costs more than to write a file.
@@ -43,6 +45,25 @@ class PublisherError(Exception):
 Answer: TypeAlias = Callable[["PartError | PublisherError | None"], object]
 """Is told, on the event loop, what became of a file; None: it has its name.  What it raises goes to the
 event loop's exception handler."""
+
+Hold: TypeAlias = Callable[[FileState, Callable[[bool], object]], object]
+"""Is told, on the event loop, of a file that has all but its name; and what to call with whether it is to get that.
+With False it is removed, and the answer is a :class:`PublisherError`."""
+
+
+class _Job(NamedTuple):
+    """What the process has to answer.
+
+    :param answer: who is told.
+    :param path: the final path.
+    :param has_place: whether its body is in the ring.
+    :param hold: who is asked before the file gets its name, or None.
+    """
+
+    answer: Answer
+    path: str
+    has_place: bool
+    hold: Hold | None
 
 
 def _ring() -> Ring | None:
@@ -94,9 +115,8 @@ class Publisher:
         self._gone = False
         self._unheard = 0.0  # since when it owes an answer
         self._number = 0
-        self._jobs: dict[
-            int, tuple[Answer, str, bool]
-        ] = {}  # who is told, the path, whether it has a place in the ring
+        self._jobs: dict[int, _Job] = {}
+        self._held: set[int] = set()  # those whose files wait for a word of ours
         self._outbox: list[bytes | memoryview] = []
         self._unsent = memoryview(b"")
         self._blocked = False
@@ -113,10 +133,21 @@ class Publisher:
     @property
     def prompt(self) -> bool:
         """Whether it takes jobs, and is not behind with its answers."""
-        return self._ready and not self._gone and (not self._jobs or self._loop.time() < self._unheard + PROMPT)
+        return self._ready and not self._gone and (not self._owing or self._loop.time() < self._unheard + PROMPT)
+
+    @property
+    def _owing(self) -> bool:
+        """Whether it owes an answer, and not we a word."""
+        return len(self._jobs) > len(self._held)
 
     def hand_in(
-        self, path: str, mode: int, body: Collection[bytes | memoryview], root: str | None, answer: Answer
+        self,
+        path: str,
+        mode: int,
+        body: Collection[bytes | memoryview],
+        root: str | None,
+        answer: Answer,
+        hold: Hold | None = None,
     ) -> None:
         """Have a whole body published, without waiting for it.
 
@@ -125,6 +156,7 @@ class Publisher:
         :param root: the folder below which no symbolic link is followed (absolute str), or None.
         :param answer: is told a :class:`PartError` if the disk has refused, or a :class:`PublisherError` if the
             process has ended before it could answer.
+        :param hold: is asked before the file gets its name; None: it gets it.
         :raises PublisherError: if it has ended already.
         """
         if self._gone:
@@ -132,19 +164,47 @@ class Publisher:
         name, size = os.fsencode(f"{root or ''}\0{path}"), sum(map(len, body))
         place = None if self._ring is None else self._ring.put(body, size)
         self._number = number = self._number % _LARGEST_NUMBER + 1  # 0 is the one of READY
-        if not self._jobs:
+        if hold is not None:
+            mode |= HOLD
+        self._since_now()
+        self._jobs[number] = _Job(answer, path, place is not None, hold)
+        if place is None:
+            self._post(REQUEST.pack(number, mode, len(name), size, INLINE), name, *body)
+        else:
+            self._post(REQUEST.pack(number, mode, len(name), size, place), name)
+
+    def _since_now(self) -> None:
+        """It is about to owe an answer."""
+        if not self._owing:
             self._unheard = self._loop.time()
-        self._jobs[number] = answer, path, place is not None
+
+    def _post(self, *pieces: bytes | memoryview) -> None:
         if not self._outbox:
             self._loop.call_later(GATHER, self._send)  # what else is finished by then goes along
-        if place is None:
-            self._outbox += (REQUEST.pack(number, mode, len(name), size, INLINE), name, *body)
-        else:
-            self._outbox += (REQUEST.pack(number, mode, len(name), size, place), name)
+        self._outbox += pieces
+
+    def _ask(self, number: int, hold: Hold, state: FileState) -> None:
+        decide = partial(self._decide, number)
+        try:
+            hold(state, decide)
+        except Exception as mistake:
+            self._report(mistake)
+            decide(False)
+
+    def _decide(self, number: int, go: bool) -> None:
+        """A file that is held gets its name, or is removed."""
+        if number not in self._held:  # the process has ended
+            return
+        self._since_now()
+        self._held.discard(number)
+        self._post(REQUEST.pack(number, 0, 0, 0, GO if go else DROP))
+        if not go:
+            self._answer(self._jobs.pop(number).answer, PublisherError())
+            self._tell_change()
 
     async def settled(self, path: str) -> None:
         """Wait until nothing is under way for ``path``, also if nobody waits for its answer any more."""
-        while any(path == other for _, other, _ in self._jobs.values()):
+        while any(path == job.path for job in self._jobs.values()):
             await self._change()
 
     async def idle(self) -> None:
@@ -161,8 +221,9 @@ class Publisher:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         jobs, self._jobs = self._jobs, {}
-        for answer, _, _ in jobs.values():
-            self._answer(answer, PublisherError())
+        self._held.clear()
+        for job in jobs.values():
+            self._answer(job.answer, PublisherError())
         self._tell_change()
 
     def end(self) -> None:
@@ -184,9 +245,10 @@ class Publisher:
         try:
             answer(error)
         except Exception as mistake:  # the others are to get theirs
-            self._loop.call_exception_handler(
-                {"message": "an answer of the publisher was not taken", "exception": mistake}
-            )
+            self._report(mistake)
+
+    def _report(self, mistake: Exception) -> None:
+        self._loop.call_exception_handler({"message": "an answer of the publisher was not taken", "exception": mistake})
 
     def _change(self) -> asyncio.Future[None]:
         change: asyncio.Future[None] = self._loop.create_future()
@@ -232,13 +294,20 @@ class Publisher:
         data = self._received + data
         whole = len(data) - len(data) % REPLY.size
         self._received = data[whole:]
-        for number, failed, errno in REPLY.iter_unpack(data[:whole]):
+        for number, failed, errno, *state in REPLY.iter_unpack(data[:whole]):
             if not number:
                 self._ready = True
                 continue
-            answer, _, has_place = self._jobs.pop(number)
-            if has_place and self._ring is not None:
+            job = self._jobs.pop(number)
+            if job.has_place and self._ring is not None:
                 self._ring.give_back()
-            self._answer(answer, PartError(ACTIONS[failed - 1], None if errno < 0 else errno) if failed else None)
+            if failed == HELD and job.hold is not None:
+                self._jobs[number] = job._replace(has_place=False)
+                self._held.add(number)
+                self._ask(number, job.hold, FileState(*state))
+            else:
+                self._answer(
+                    job.answer, PartError(ACTIONS[failed - 1], None if errno < 0 else errno) if failed else None
+                )
         if self._changed:
             self._tell_change()

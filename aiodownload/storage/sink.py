@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..checksums import Hasher
 from ..entries import FileState, Publication
 from .kept import Origin
 
-__all__ = ["Sink"]
+__all__ = ["Note", "Sink", "Soon"]
+
+Note: TypeAlias = Callable[[str, FileState], None]
+"""Is told, in a thread, of a final path and of the file that is about to appear there."""
+
+Soon: TypeAlias = Callable[[str, FileState, Callable[[bool], object]], object]
+"""The same on the event loop, which does not wait: calls back when the file may appear, or with False if it may not."""
 
 
 class Sink(Protocol):
@@ -57,8 +63,12 @@ class Sink(Protocol):
         :param modified: when it was modified, in POSIX seconds; None: now.
         """
 
-    def announce(self, note: Callable[[str, FileState], None]) -> None:
-        """Say who is to be told of the final path and the file, in a thread, just before it appears there."""
+    def announce(self, note: Note, soon: Soon | None = None) -> None:
+        """Say who is to be told of the final path and the file just before it appears there.
+
+        :param note: in a thread.
+        :param soon: does the same on the event loop, which is cheaper for many; None: nothing does.
+        """
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; they may be kept in memory for a while.

@@ -15,6 +15,7 @@ from .objects import DIGEST, ETAG, MARK, MODIFIED, PROOF, Store
 
 if TYPE_CHECKING:
     from .kept import Origin
+    from .sink import Note, Soon
 
 __all__ = ["FLYING", "PART", "PATIENCE", "Upload"]
 
@@ -113,7 +114,7 @@ class Upload:
         self._size = 0
         self._hasher: Hasher | None = None
         self._transient = False
-        self._note: Callable[[str, FileState], None] | None = None
+        self._note: Note | None = None
         self._feed: _Feed | None = None
         self._sending: asyncio.Future[None] | None = None
         self._ended = False
@@ -156,7 +157,7 @@ class Upload:
         """
         self.target = path
 
-    def announce(self, note: Callable[[str, FileState], None]) -> None:
+    def announce(self, note: Note, soon: Soon | None = None) -> None:
         """Say who is to be told of the object, in a thread, just before it appears."""
         self._note = note
 

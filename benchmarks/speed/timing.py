@@ -121,8 +121,19 @@ class _Memory(threading.Thread):
             self.peak = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), self.peak)
 
 
-def once(program: Program, job: Callable[[Path], Job], python: str, wanted: Counter[str], where: Path) -> Taken:
-    """Run ``program`` on an empty folder below ``where``, and check every file that it leaves."""
+def once(
+    program: Program,
+    job: Callable[[Path], Job],
+    python: str,
+    wanted: Counter[str],
+    where: Path,
+    *,
+    lasting: bool = False,
+) -> Taken:
+    """Run ``program`` on an empty folder below ``where``, and check every file that it leaves.
+
+    :param lasting: whether the files stay there; what earlier runs have left is written to the disk before.
+    """
     place = Path(tempfile.mkdtemp(dir=where))
     out = place / "out"
     out.mkdir()
@@ -131,13 +142,16 @@ def once(program: Program, job: Callable[[Path], Job], python: str, wanted: Coun
         command = program.command(task, python)
         if task.size and where == Path("/dev/shm"):
             warm(min(2 << 30, 2 * task.size))
+        if lasting:
+            os.sync()
         taken = timed(command, environment(task.certificate), tells=program.tells)
         found = digests(path for path in out.rglob("*") if path.is_file() and not path.name.startswith("journal.db"))
         if found != wanted:
             raise RuntimeError(f"{program.name} left {found.total()} files, and {(found & wanted).total()} right ones")
         return taken
     finally:
-        shutil.rmtree(place)
+        if not lasting:
+            shutil.rmtree(place)
 
 
 def pairs(
@@ -148,12 +162,14 @@ def pairs(
     wanted: Counter[str],
     where: Path,
     count: int,
+    *,
+    lasting: bool = False,
 ) -> dict[str, Any]:
     """Run both in turn, ``count`` times after a warm-up; the ratio is taken pair by pair."""
     runs: list[tuple[Taken, Taken]] = []
     try:
         for number in range(count + 1):
-            first, second = (once(one, job, python, wanted, where) for one in (ours, other))
+            first, second = (once(one, job, python, wanted, where, lasting=lasting) for one in (ours, other))
             if number:
                 runs.append((first, second))
     except RuntimeError as error:

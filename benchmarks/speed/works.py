@@ -27,6 +27,9 @@ __all__ = ["MEMORY", "PAIRED", "SPECIAL", "Setting", "Work", "served", "words"]
 
 MEMORY = Path("/dev/shm")
 MIB = 1 << 20
+FORGETS = (
+    65.0  # seconds after which ext4 takes a deleted file's inode for a new one again (RECENTCY_MIN, 60, in ialloc.c)
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Work:
     :param programs: who does it besides ours.
     :param disk: whether the files go to a disk, and not to memory.
     :param tls: whether they come over TLS.
+    :param lasting: whether all stays there until the work is over, on a disk where nothing was deleted just before.
     """
 
     title: str
@@ -67,16 +71,22 @@ class Work:
     programs: tuple[str, ...]
     disk: bool = False
     tls: bool = False
+    lasting: bool = False
 
     def measure(self, setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
         """Do it, and return the figures."""
         count = self.quick if setting.quick else self.files
         size = self.size // 4 if setting.quick and self.files == 1 else self.size
-        where = setting.disk if self.disk else MEMORY
         rows = []
-        with served(count, size, self.concurrent, tls=self.tls) as (job, wanted):
+        with contextlib.ExitStack() as stack:
+            where = setting.disk if self.disk else MEMORY
+            if self.lasting:
+                where = stack.enter_context(_long_undisturbed(where))
+            job, wanted = stack.enter_context(served(count, size, self.concurrent, tls=self.tls))
             for name in self.programs:
-                row = pairs(OURS, PROGRAMS[name], job, setting.python, wanted, where, setting.pairs)
+                row = pairs(
+                    OURS, PROGRAMS[name], job, setting.python, wanted, where, setting.pairs, lasting=self.lasting
+                )
                 rows.append(row)
                 tell(f"  {name}: {words(row)}")
             found = {"title": self.title, "files": count, "size": size, "concurrent": self.concurrent, "rows": rows}
@@ -85,6 +95,18 @@ class Work:
             if count > 1 and not self.tls:
                 found["server"] = _server_limit(job(where).urls[0], self.concurrent)
         return found
+
+
+@contextlib.contextmanager
+def _long_undisturbed(disk: Path) -> Iterator[Path]:
+    """A folder on a disk where nothing was deleted for a minute."""
+    os.sync()  # and what was deleted before has to be written
+    time.sleep(FORGETS)
+    folder = Path(tempfile.mkdtemp(dir=disk))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def words(row: dict[str, Any]) -> str:
@@ -146,6 +168,16 @@ PAIRED = {
         16,
         ("curl", "wget2", "aria2c", "bare aiohttp loop"),
         disk=True,
+    ),
+    "fresh": Work(
+        "10,000 files of 10 KiB, 16 at once, to a disk where nothing was deleted",
+        10_000,
+        3_000,
+        10 << 10,
+        16,
+        ("curl", "wget2", "aria2c", "bare aiohttp loop"),
+        disk=True,
+        lasting=True,
     ),
     "medium": Work(
         "500 files of 1 MiB, 16 at once, to memory",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -21,11 +22,12 @@ import pytest_asyncio
 
 import aiodownload
 from aiodownload import AioDownloadBundle, DiskError, Verified
+from aiodownload.entries import FileState
 from aiodownload.storage import disk as disk_module
 from aiodownload.storage import part, publisher
 from aiodownload.storage.disk import SMALL, Disk
 from aiodownload.storage.owner import me
-from aiodownload.storage.part import INLINE, READY, REPLY, REQUEST, PartError
+from aiodownload.storage.part import DROP, GO, HELD, HOLD, INLINE, READY, REPLY, REQUEST, PartError
 from aiodownload.storage.partial import PartialFile
 from aiodownload.storage.publisher import Publisher, PublisherError
 from aiodownload.storage.publishing import Publishing
@@ -125,6 +127,81 @@ async def test_publishes_many_bodies_side_by_side(process: Publisher, tmp_path: 
     found = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     assert found == {name: b"".join(body) for name, body in bodies.items()} | {"empty": b""}
     assert stat.S_IMODE((tmp_path / "empty").stat().st_mode) == 0o600
+
+
+class Holding:
+    """What one held file has come to."""
+
+    def __init__(self, process: Publisher, path: Path) -> None:
+        self.state: FileState | None = None
+        self.answers: list[Exception | None] = []
+        process.hand_in(str(path), 0o644, [b"held"], None, self.answers.append, self._hold)
+
+    def _hold(self, state: FileState, then: Callable[[bool], object]) -> None:
+        self.state, self.then = state, then
+
+
+async def test_held_until_a_word_is_said(process: Publisher, tmp_path: Path) -> None:
+    """Neither of them has a name before; then the one has, and nothing is left of the other."""
+    one, other = Holding(process, tmp_path / "one"), Holding(process, tmp_path / "other")
+    await until(lambda: one.state and other.state)
+    assert not (tmp_path / "one").exists()
+    assert len(names(tmp_path)) == 2
+    one.then(True)
+    other.then(False)
+    one.then(False)  # too late
+    await until(lambda: one.answers and other.answers)
+    await process.idle()
+    assert one.answers == [None]
+    assert isinstance(other.answers[0], PublisherError)
+    await until(lambda: names(tmp_path) == ["one"])
+    assert one.state == FileState.of((tmp_path / "one").stat())
+
+
+async def test_who_waits_for_our_word_is_not_slow(
+    process: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It owes no answer; from the word on it does."""
+    monkeypatch.setattr(publisher, "PROMPT", 0.05)
+    held = Holding(process, tmp_path / "f")
+    await until(lambda: held.state)
+    await asyncio.sleep(0.1)
+    assert process.prompt
+    os.kill(process._process.pid, signal.SIGSTOP)
+    held.then(True)
+    await asyncio.sleep(0.1)
+    assert not process.prompt
+    os.kill(process._process.pid, signal.SIGCONT)
+    await process.idle()
+    assert held.answers == [None]
+
+
+async def test_killed_while_it_holds(process: Publisher, tmp_path: Path) -> None:
+    """The file may be left beside its name, which nothing has; a word that comes later is no harm."""
+    held = Holding(process, tmp_path / "f")
+    await until(lambda: held.state)
+    os.kill(process._process.pid, signal.SIGKILL)
+    await until(lambda: held.answers)
+    assert isinstance(held.answers[0], PublisherError)
+    held.then(True)
+    assert not (tmp_path / "f").exists()
+
+
+async def test_a_mistake_of_who_is_asked(process: Publisher, tmp_path: Path) -> None:
+    """It is told to the event loop, the file is dropped, and the others are published."""
+    mistakes: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
+    answers: list[Exception | None] = []
+
+    def hold(state: FileState, then: Callable[[bool], object]) -> None:
+        raise KeyError(state)
+
+    process.hand_in(str(tmp_path / "f"), 0o644, [b"x"], None, answers.append, hold)
+    await publish(process, str(tmp_path / "g"), 0o644, [b"y"])
+    await process.idle()
+    assert isinstance(answers[0], PublisherError)
+    assert isinstance(mistakes[0]["exception"], KeyError)
+    await until(lambda: names(tmp_path) == ["g"])
 
 
 async def test_more_than_the_socket_holds(process: Publisher, tmp_path: Path) -> None:
@@ -456,15 +533,60 @@ def test_the_program_takes_jobs_in_any_portions(line: socket.socket, tmp_path: P
     """Byte by byte, or several at once: an answer for each whole job, in order."""
     for byte in request(7, tmp_path / "a", b"first"):
         line.send(bytes([byte]))
-    assert REPLY.unpack(line.recv(REPLY.size, socket.MSG_WAITALL)) == (7, 0, 0)
+    assert REPLY.unpack(line.recv(REPLY.size, socket.MSG_WAITALL)) == (7, 0, 0, 0, 0, 0)
     line.sendall(request(8, tmp_path / "b", b"") + request(9, tmp_path / "a" / "c", b"x") + request(10, tmp_path, b""))
     replies = line.recv(3 * REPLY.size, socket.MSG_WAITALL)
     assert list(REPLY.iter_unpack(replies)) == [
-        (8, 0, 0),
-        (9, 1, errno.ENOTDIR),
-        (10, 3, errno.EISDIR),
+        (8, 0, 0, 0, 0, 0),
+        (9, 1, errno.ENOTDIR, 0, 0, 0),
+        (10, 3, errno.EISDIR, 0, 0, 0),
     ]
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"a": b"first", "b": b""}
+
+
+def word(number: int, place: int) -> bytes:
+    """What is sent for a file that is held."""
+    return REQUEST.pack(number, 0, 0, 0, place)
+
+
+def test_the_program_holds_what_it_is_told_to(line: socket.socket, tmp_path: Path) -> None:
+    """The state of the file is that under its name; a word for what is not held is no harm."""
+    line.sendall(b"".join(request(n, tmp_path / f"f{n}", b"x" * n, 0o644 | HOLD) for n in (1, 2, 3)))
+    states = [REPLY.unpack(line.recv(REPLY.size, socket.MSG_WAITALL)) for _ in range(3)]
+    assert [(number, held, size) for number, held, _, size, _, _ in states] == [(n, HELD, n) for n in (1, 2, 3)]
+    assert len(names(tmp_path)) == 3
+    assert not any((tmp_path / f"f{n}").exists() for n in (1, 2, 3))
+    line.sendall(word(1, GO) + word(1, GO) + word(7, DROP) + word(2, DROP) + word(3, GO))
+    replies = line.recv(2 * REPLY.size, socket.MSG_WAITALL)
+    assert list(REPLY.iter_unpack(replies)) == [(1, 0, 0, 0, 0, 0), (3, 0, 0, 0, 0, 0)]
+    assert names(tmp_path) == ["f1", "f3"]
+    state = (tmp_path / "f3").stat()
+    assert states[2][3:] == (state.st_size, state.st_mtime_ns, state.st_ino)
+    assert stat.S_IMODE(state.st_mode) == 0o644
+
+
+def test_a_name_that_cannot_be_had_any_more(line: socket.socket, tmp_path: Path) -> None:
+    """The folder of a held file has gone, or its name is that of a folder: an answer, and nothing is left."""
+    (tmp_path / "a").mkdir()
+    line.sendall(request(1, tmp_path / "a" / "f", b"x", HOLD | 0o600) + request(2, tmp_path / "g", b"x", HOLD | 0o600))
+    line.recv(2 * REPLY.size, socket.MSG_WAITALL)
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "g").mkdir()
+    line.sendall(word(1, GO) + word(2, GO))
+    replies = list(REPLY.iter_unpack(line.recv(2 * REPLY.size, socket.MSG_WAITALL)))
+    assert replies == [(1, 1, errno.ENOENT, 0, 0, 0), (2, 3, errno.EISDIR, 0, 0, 0)]
+    assert names(tmp_path) == []
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_program_drops_what_it_holds_when_it_ends(tmp_path: Path) -> None:
+    """Nobody will say what is to become of it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(request(1, tmp_path / "held", b"x", HOLD | 0o600) + request(2, tmp_path / "whole", b"x"))
+        ours.shutdown(socket.SHUT_WR)
+        part.serve(theirs.fileno(), TAG)
+    assert names(tmp_path) == ["whole"]
 
 
 def test_the_program_forgets_half_a_job(tmp_path: Path) -> None:

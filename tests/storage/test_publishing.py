@@ -9,12 +9,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 import aiodownload
-from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, RequestStrategy, Status
+from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, Journal, JournalError, RequestStrategy, Status
+from aiodownload.entries import Enlisted, FileState, Known, Outcome, Publication
 from aiodownload.errors import DiskError
 from aiodownload.storage import disk as disk_module
 from aiodownload.storage.publisher import Publisher
@@ -205,3 +207,180 @@ async def test_a_single_try_and_a_disk_that_refuses(download: AioDownload, serve
     await download.request_and_download(bundle)
     assert isinstance(bundle.error, DiskError)
     assert bundle.status is Status.FAILED
+
+
+# With a journal: nothing has a name before that is noted.
+
+
+class Watching(Journal):
+    """Looks at the files as they are noted."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.together: list[int] = []
+        self.early: list[str] = []
+
+    def publishing_all(self, publications: Any) -> None:
+        """Note which of them have their names already."""
+        self.early += [one.path for _, one in publications if os.path.exists(one.path)]
+        self.together.append(len(publications))
+        super().publishing_all(publications)
+
+
+class Filling(Journal):
+    """Has room for 20 files."""
+
+    room = 20
+
+    def _note(self, rows: Any) -> None:
+        self.room -= len(rows)
+        if self.room < 0:
+            raise JournalError(self.path, "cannot write: database or disk is full")
+        super()._note(rows)
+
+
+class Passing:
+    """Passes all on to a journal, and has its own way to note one."""
+
+    def __init__(self, path: Path) -> None:
+        self.inner = Journal(path)
+        self.noted: list[bytes] = []
+
+    def publishing(self, key: bytes, publication: Publication) -> None:
+        """Count it."""
+        self.noted.append(key)
+        self.inner.publishing(key, publication)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class Each(Journal):
+    """Has its own way to note one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.noted: list[bytes] = []
+
+    def publishing(self, key: bytes, publication: Publication) -> None:
+        """Count it."""
+        self.noted.append(key)
+        super().publishing(key, publication)
+
+
+@pytest.fixture
+def keep(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Downloads 60 small files with a journal, by the process as soon as it is there."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    urls = urls_of(server, 60)
+
+    async def download_all(journal: Any, of: list[str] = urls) -> list[AioDownloadBundle]:
+        asking = RequestStrategy(concurrent=4)
+        async with AioDownload(None, DownloadStrategy(home=tmp_path / "home"), asking, journal=journal) as download:
+            await process_of(download, server)
+            return await download.swarm(of)
+
+    return download_all
+
+
+def files_in(tmp_path: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+
+
+RIGHT = {"first": b"first", **{str(number): bytes([number]) * 1000 for number in range(60)}}
+
+
+async def test_noted_before_the_name(keep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many at a time, each as the file that then has the name; a second run finds them all."""
+    held = []
+    hand_in = Publisher.hand_in
+
+    def handing_in(self: Publisher, *given: Any) -> None:
+        held.append(given[-1] is not None)
+        hand_in(self, *given)
+
+    monkeypatch.setattr(Publisher, "hand_in", handing_in)
+    journal = Watching(tmp_path / "journal.db")
+    bundles = await keep(journal)
+    assert all(bundle.status is Status.DONE for bundle in bundles)
+    assert files_in(tmp_path) == RIGHT
+    assert held == [True] * 60
+    assert journal.early == []
+    assert sum(journal.together) == 60
+    assert all(bundle.status is Status.CACHED for bundle in await keep(Journal(journal.path)))
+    assert len(held) == 60
+
+
+@pytest.mark.parametrize("kind", [Passing, Each])
+async def test_a_journal_with_its_own_way(kind: Any, keep: Callable[..., Any], tmp_path: Path) -> None:
+    """It is told of every file, once."""
+    journal = kind(tmp_path / "journal.db")
+    assert all(bundle.ok for bundle in await keep(journal))
+    assert files_in(tmp_path) == RIGHT
+    assert len(journal.noted) == len(set(journal.noted)) == 61
+
+
+async def test_what_cannot_be_noted_gets_no_name(keep: Callable[..., Any], tmp_path: Path) -> None:
+    """It is loud, nothing is left beside the files that are noted, and the next run does the rest."""
+    with pytest.raises(JournalError, match="full"):
+        await keep(Filling(tmp_path / "journal.db"))
+    there = files_in(tmp_path)
+    assert there.items() <= RIGHT.items()
+    assert 1 <= len(there) <= 20
+    bundles = await keep(Journal(tmp_path / "journal.db"))
+    assert all(bundle.ok for bundle in bundles)
+    assert sum(bundle.status is Status.CACHED for bundle in bundles) == len(there) - 1  # all but the first
+    assert files_in(tmp_path) == RIGHT
+
+
+async def test_killed_while_all_are_held(
+    keep: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends between the notes and the names: threads publish them, and note that again."""
+    processes: list[Publisher] = []
+    hand_in = Publisher.hand_in
+
+    def handing_in(self: Publisher, *given: Any) -> None:
+        processes.append(self)
+        hand_in(self, *given)
+
+    monkeypatch.setattr(Publisher, "hand_in", handing_in)
+
+    class Killing(Watching):
+        def publishing_all(self, publications: Any) -> None:
+            super().publishing_all(publications)
+            if sum(self.together) > 20:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(processes[0]._process.pid, signal.SIGKILL)
+
+    bundles = await keep(Killing(tmp_path / "journal.db"))
+    assert all(bundle.ok for bundle in bundles)
+    # What a dead process leaves beside them is for a later run to sweep away.
+    assert {name: body for name, body in files_in(tmp_path).items() if not name.startswith(".")} == RIGHT
+    assert all(bundle.status is Status.CACHED for bundle in await keep(Journal(tmp_path / "journal.db")))
+
+
+def test_any_number_of_rows(tmp_path: Path) -> None:
+    """However many come together, and though a key comes twice: the last counts."""
+    for count in (0, 1, 5, 16, 37):
+        journal = Journal(tmp_path / f"{count}.db")
+        journal.open(str(tmp_path))
+        keys = [number.to_bytes(16, "big") for number in range(count)]
+        urls = [Enlisted(key, f"http://h/{number}", True, None) for number, key in enumerate(keys)]
+        told: list[Known | None] = []
+
+        def judge(one: Enlisted, known: Known | None, told: list[Known | None] = told) -> str:
+            told.append(known)
+            return "enlisted"
+
+        assert journal.enlist([*urls, *urls[:1]], judge)[:count] == [None] * count
+        assert [known is not None for known in told] == [False] * count + [True] * (count > 0)
+        file = FileState(7, 8, 9)
+        noted = [(key, Publication(f"{tmp_path}/{key.hex()}", file, '"e"', None, "LENGTH", ())) for key in keys]
+        journal.publishing_all([*noted[:1], *noted])
+        outcomes = [Outcome(key, "failed", 1, None, None, "no", 0.5, "elsewhere") for key in keys]
+        journal.settle([*outcomes, *(one._replace(state="done", error=None) for one in outcomes)])
+        found = journal.enlist(urls, lambda one, known: None)
+        assert found == [Known("done", one) for _, one in noted]
+        assert journal.counts() == ({"done": count} if count else {})
+        journal.close()
