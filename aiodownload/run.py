@@ -225,19 +225,23 @@ class Run:
         if not self._publishing and self._none_left is not None:
             self._none_left.set()
 
-    def settled(self, job: Job) -> asyncio.Task[None] | None:
-        """The bundle has its outcome.
+    def settled(self, job: Job) -> None:
+        """The bundle has its outcome."""
+        recorder = self.live.recorder
+        if job.bundle.ok and not job.followers and job.registered is not None and recorder is not None:
+            self.mark(job, Job.ACTIVE)
+            registered, job.registered = job.registered, None
+            recorder.settle_soon(job.bundle, registered, partial(self._noted, job, registered))
+        else:
+            self.settled_in_task(job)
+
+    def settled_in_task(self, job: Job) -> asyncio.Task[None] | None:
+        """The same.
 
         :returns: what does the rest, where there is something to wait for.
         """
-        recorder = self.live.recorder
-        if job.bundle.ok and not job.followers:
-            if job.registered is None or recorder is None:
-                self.hand_over(job)
-            else:
-                self.mark(job, Job.ACTIVE)
-                registered, job.registered = job.registered, None
-                recorder.settle_soon(job.bundle, registered, partial(self._noted, job, registered))
+        if job.bundle.ok and not job.followers and job.registered is None:
+            self.hand_over(job)
             return None
         self.mark(job, Job.ACTIVE)
         return self.spawn(job, self.finish(job))

@@ -165,7 +165,7 @@ class Ledger:
                 self._fail(errand, errand.job.bundle.error or WorkerError("the retry budget is spent"))
 
     def _settle(self, job: Job) -> None:
-        task = self._run.settled(job)
+        task = self._run.settled_in_task(job)
         if task is not None:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
