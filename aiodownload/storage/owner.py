@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["TAG", "Owner", "gone", "known", "me", "my_tag"]
+__all__ = ["TAG", "Owner", "child", "gone", "known", "me", "my_tag"]
 
 TAG = "([0-9a-f]{8})([0-9a-f]{12})([0-9a-f]{4})-([0-9a-f]{1,16})-([0-9a-f]{1,16})"
 """What :attr:`Owner.tag` looks like."""
@@ -64,6 +64,11 @@ def me() -> Owner:
 def my_tag() -> str:
     """:attr:`Owner.tag` of this process."""
     return me().tag
+
+
+def child(pid: int) -> Owner:
+    """The process ``pid``, which this one has started."""
+    return me()._replace(pid=pid, started=_started(pid) or 0)
 
 
 @functools.lru_cache(1)

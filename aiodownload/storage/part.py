@@ -496,6 +496,8 @@ def main() -> None:
     # have files to finish.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    descriptor = sys.stdin.fileno()
     with contextlib.suppress(OSError):  # the parent is gone
-        serve(sys.stdin.fileno(), sys.argv[1], _shared(int(sys.argv[2])) if len(sys.argv) > 2 else None)
+        tag = os.read(descriptor, MAX_NAME).decode()  # nothing else comes before it is said that jobs are taken
+        serve(descriptor, tag, _shared(int(sys.argv[1])) if len(sys.argv) > 1 else None)
     os._exit(0)  # nothing is left to tidy up, and somebody waits for the end

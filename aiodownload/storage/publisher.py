@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ..entries import FileState
 from . import part
-from .owner import me
-from .part import ACTIONS, DROP, GO, HELD, HOLD, INLINE, REPLY, REQUEST, PartError
+from .folder import Folder
+from .owner import child
+from .part import ACTIONS, DROP, GO, HELD, HOLD, INLINE, REPLY, REQUEST, PartError, partial_name
 
 if TYPE_CHECKING:
     from .ring import Ring
@@ -56,12 +57,14 @@ class _Job(NamedTuple):
 
     :param answer: who is told.
     :param path: the final path.
+    :param root: the folder below which no symbolic link is followed, or None.
     :param has_place: whether its body is in the ring.
     :param hold: who is asked before the file gets its name, or None.
     """
 
     answer: Answer
     path: str
+    root: str | None
     has_place: bool
     hold: Hold | None
 
@@ -98,7 +101,7 @@ class Publisher:
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 (the program is ours)
-                    [sys.executable, "-I", "-S", "-c", start, me().tag, *map(str, shared)],
+                    [sys.executable, "-I", "-S", "-c", start, *map(str, shared)],
                     pass_fds=shared,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
@@ -109,6 +112,10 @@ class Publisher:
                 self._socket.close()
                 self._let_go()
                 raise
+        # Its own, so that others can tell of what it leaves behind whether it still lives.
+        self._tag = child(self._process.pid).tag
+        with contextlib.suppress(OSError):  # it has ended already, and will be heard to have
+            self._socket.send(self._tag.encode())
         self._socket.setblocking(False)
         self._loop = loop
         self._ready = False
@@ -117,6 +124,7 @@ class Publisher:
         self._number = 0
         self._jobs: dict[int, _Job] = {}
         self._held: set[int] = set()  # those whose files wait for a word of ours
+        self._unanswered: list[_Job] = []
         self._outbox: list[bytes | memoryview] = []
         self._unsent = memoryview(b"")
         self._blocked = False
@@ -167,7 +175,7 @@ class Publisher:
         if hold is not None:
             mode |= HOLD
         self._since_now()
-        self._jobs[number] = _Job(answer, path, place is not None, hold)
+        self._jobs[number] = _Job(answer, path, root, place is not None, hold)
         if place is None:
             self._post(REQUEST.pack(number, mode, len(name), size, INLINE), name, *body)
         else:
@@ -220,9 +228,9 @@ class Publisher:
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
-        jobs, self._jobs = self._jobs, {}
+        self._unanswered, self._jobs = list(self._jobs.values()), {}
         self._held.clear()
-        for job in jobs.values():
+        for job in self._unanswered:
             self._answer(job.answer, PublisherError())
         self._tell_change()
 
@@ -235,6 +243,10 @@ class Publisher:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for job in self._unanswered:  # it was killed, or had no time to tidy up
+            above, name = os.path.split(job.path)
+            with contextlib.suppress(OSError, ValueError), Folder.open(above, job.root) as folder:
+                folder.unlink(partial_name(name, self._tag))
 
     def _let_go(self) -> None:
         if self._ring is not None:

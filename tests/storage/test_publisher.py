@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,7 +27,7 @@ from aiodownload.entries import FileState
 from aiodownload.storage import disk as disk_module
 from aiodownload.storage import part, publisher
 from aiodownload.storage.disk import SMALL, Disk
-from aiodownload.storage.owner import me
+from aiodownload.storage.owner import TAG, Owner, gone
 from aiodownload.storage.part import DROP, GO, HELD, HOLD, INLINE, READY, REPLY, REQUEST, PartError
 from aiodownload.storage.partial import PartialFile
 from aiodownload.storage.publisher import Publisher, PublisherError
@@ -35,7 +36,6 @@ from aiodownload.testing import FaultServer, ok
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the process for small files needs POSIX")
 
-TAG = "tag"  # of the process that the program works for
 BOUND = 10  # seconds after which a wait has failed
 
 
@@ -177,14 +177,24 @@ async def test_who_waits_for_our_word_is_not_slow(
 
 
 async def test_killed_while_it_holds(process: Publisher, tmp_path: Path) -> None:
-    """The file may be left beside its name, which nothing has; a word that comes later is no harm."""
+    """Nothing has the name, a word that comes later is no harm, and what lies beside it is gone in the end."""
     held = Holding(process, tmp_path / "f")
     await until(lambda: held.state)
+    (left,) = names(tmp_path)
     os.kill(process._process.pid, signal.SIGKILL)
     await until(lambda: held.answers)
     assert isinstance(held.answers[0], PublisherError)
     held.then(True)
-    assert not (tmp_path / "f").exists()
+    await asyncio.to_thread(process._process.wait)
+    mark = re.search(TAG, left)
+    assert mark is not None
+    owner = Owner.from_tag(mark[0])
+    assert owner is not None
+    assert owner.pid == process._process.pid
+    assert gone(owner)
+    assert names(tmp_path) == [left]
+    await asyncio.to_thread(process.end)
+    assert names(tmp_path) == []
 
 
 async def test_a_mistake_of_who_is_asked(process: Publisher, tmp_path: Path) -> None:
@@ -253,7 +263,7 @@ async def test_replaces_an_old_file(process: Publisher, tmp_path: Path) -> None:
 
 async def test_a_partial_file_of_somebody_else_is_not_touched(process: Publisher, tmp_path: Path) -> None:
     """The process uses another name then."""
-    theirs = part.partial_name("f", me().tag)
+    theirs = part.partial_name("f", process._tag)
     (tmp_path / theirs).write_bytes(b"theirs")
     await publish(process, str(tmp_path / "f"), 0o644, [b"ours"])
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {theirs: b"theirs", "f": b"ours"}
@@ -513,7 +523,7 @@ def line() -> Iterator[socket.socket]:
     """The other end of the program, which runs in a thread."""
     ours, theirs = socket.socketpair()
     ours.settimeout(BOUND)
-    thread = threading.Thread(target=part.serve, args=(theirs.fileno(), TAG), name="program")
+    thread = threading.Thread(target=part.serve, args=(theirs.fileno(), "tag"), name="program")
     thread.start()
     assert ours.recv(REPLY.size) == READY
     yield ours
@@ -585,7 +595,7 @@ def test_the_program_drops_what_it_holds_when_it_ends(tmp_path: Path) -> None:
     with ours, theirs:
         ours.sendall(request(1, tmp_path / "held", b"x", HOLD | 0o600) + request(2, tmp_path / "whole", b"x"))
         ours.shutdown(socket.SHUT_WR)
-        part.serve(theirs.fileno(), TAG)
+        part.serve(theirs.fileno(), "tag")
     assert names(tmp_path) == ["whole"]
 
 
@@ -595,7 +605,7 @@ def test_the_program_forgets_half_a_job(tmp_path: Path) -> None:
     with ours, theirs:
         ours.sendall(request(1, tmp_path / "whole", b"x") + request(2, tmp_path / "cut", b"0123456789")[:-1])
         ours.shutdown(socket.SHUT_WR)
-        part.serve(theirs.fileno(), TAG)
+        part.serve(theirs.fileno(), "tag")
     assert names(tmp_path) == ["whole"]
 
 
@@ -606,7 +616,7 @@ def test_the_program_ends_when_its_parent_has_gone(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(part.os, "getppid", lambda: next(parents))
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        part.serve(theirs.fileno(), TAG)
+        part.serve(theirs.fileno(), "tag")
         assert ours.recv(99) == READY
 
 
@@ -639,8 +649,11 @@ async def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypat
     assert given
 
 
-def test_a_swarm_whose_process_is_killed(server: FaultServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Again and again it is killed at its work, and every file is right."""
+@pytest.mark.parametrize("noted", [False, True])
+def test_a_swarm_whose_process_is_killed(
+    noted: bool, server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed at its work, with a journal while it holds files, too: every file is right, and nothing is left."""
     monkeypatch.setattr(disk_module, "MANY", 1)
     wanted = {f"/{index}.bin": bytes([index % 256]) * 9000 for index in range(300)}
     for path, body in wanted.items():
@@ -656,6 +669,8 @@ def test_a_swarm_whose_process_is_killed(server: FaultServer, home: Path, monkey
     download = aiodownload.AioDownload(
         download_strategy=aiodownload.DownloadStrategy(home=home),
         request_strategy=aiodownload.RequestStrategy(concurrent=8),
+        journal=tmp_path / "journal.db" if noted else None,
     )
     bundles = aiodownload.swarm([server.url(path) for path in wanted], download)
     assert [Path(bundle.file_path or "").read_bytes() for bundle in bundles] == list(wanted.values())
+    assert len(names(home)) == len(wanted)
