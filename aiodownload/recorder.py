@@ -176,9 +176,12 @@ class Recorder:
             outcomes, told, self._waiting, self._told = self._waiting, self._told, [], []
             published, self._published = self._published, []
             written, self._written = self._written, None
-            noted, error = False, None
+            noted = False
+            error: Exception | None = None
             try:
                 noted = await self._thread.run(self._note, held, published, outcomes)
+            except asyncio.CancelledError:  # every task is: who waits for a word is to hear that all the same
+                error = asyncio.InvalidStateError("the event loop is being taken down")
             except Exception as raised:
                 error = raised
             for may_appear in asked:

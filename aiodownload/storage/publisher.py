@@ -201,12 +201,13 @@ class Publisher:
 
     def _decide(self, number: int, go: bool) -> None:
         """A file that is held gets its name, or is removed."""
-        if number not in self._held:  # the process has ended
+        if number not in self._held:
             return
         self._since_now()
         self._held.discard(number)
-        self._post(REQUEST.pack(number, 0, 0, 0, GO if go else DROP))
-        if not go:
+        if not self._gone:
+            self._post(REQUEST.pack(number, 0, 0, 0, GO if go else DROP))
+        if self._gone or not go:
             self._answer(self._jobs.pop(number).answer, PublisherError())
             self._tell_change()
 
@@ -221,17 +222,17 @@ class Publisher:
             await self._change()
 
     def detach(self) -> None:
-        """Listen no more; jobs that are not answered are given up."""
+        """Listen no more; jobs that are not answered are given up, those that are held once a word of them is said."""
         if self._gone:
             return
         self._gone = True
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
-        self._unanswered, self._jobs = list(self._jobs.values()), {}
-        self._held.clear()
-        for job in self._unanswered:
-            self._answer(job.answer, PublisherError())
+        self._unanswered = list(self._jobs.values())
+        # Of those that are held, somebody may be just noting that they appear: they are published anew after that.
+        for number in [number for number in self._jobs if number not in self._held]:
+            self._answer(self._jobs.pop(number).answer, PublisherError())
         self._tell_change()
 
     def end(self) -> None:

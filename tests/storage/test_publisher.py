@@ -10,10 +10,12 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,14 +179,18 @@ async def test_who_waits_for_our_word_is_not_slow(
 
 
 async def test_killed_while_it_holds(process: Publisher, tmp_path: Path) -> None:
-    """Nothing has the name, a word that comes later is no harm, and what lies beside it is gone in the end."""
-    held = Holding(process, tmp_path / "f")
-    await until(lambda: held.state)
+    """It is to be published anew, but not before a word is said; and what lies beside the name is gone in the end."""
+    held, other = Holding(process, tmp_path / "f"), Holding(process, tmp_path / "g")
+    await until(lambda: held.state and other.state)
+    other.then(False)
+    await until(lambda: len(names(tmp_path)) == 1)
     (left,) = names(tmp_path)
     os.kill(process._process.pid, signal.SIGKILL)
-    await until(lambda: held.answers)
-    assert isinstance(held.answers[0], PublisherError)
+    await until(lambda: process._gone)
+    assert not held.answers
     held.then(True)
+    await process.idle()
+    assert isinstance(held.answers[0], PublisherError)
     await asyncio.to_thread(process._process.wait)
     mark = re.search(TAG, left)
     assert mark is not None
@@ -195,6 +201,79 @@ async def test_killed_while_it_holds(process: Publisher, tmp_path: Path) -> None
     assert names(tmp_path) == [left]
     await asyncio.to_thread(process.end)
     assert names(tmp_path) == []
+
+
+def test_killed_while_the_journal_is_slow(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the process held is published anew after it was noted: each row is of the very file that is there."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    processes: list[int] = []
+
+    class Spied(Publisher):
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            super().__init__(loop)
+            processes.append(self._process.pid)
+
+    class Slow(aiodownload.Journal):
+        def publishing_all(self, publications: Any) -> None:
+            if publications and processes:
+                os.kill(processes.pop(), signal.SIGKILL)
+                time.sleep(0.2)
+            super().publishing_all(publications)
+
+    monkeypatch.setattr(disk_module, "Publisher", Spied)
+    for index in range(300):
+        server.on(f"/{index}", ok(b"x" * index))
+    journal = Slow(tmp_path / "journal.db")
+    download = aiodownload.AioDownload(
+        download_strategy=aiodownload.DownloadStrategy(home=home),
+        request_strategy=aiodownload.RequestStrategy(concurrent=8),
+        journal=journal,
+    )
+    bundles = aiodownload.swarm([server.url(f"/{index}") for index in range(300)], download)
+    assert all(bundle.ok for bundle in bundles)
+    assert not processes
+    with contextlib.closing(sqlite3.connect(journal.path)) as database:
+        noted = {path: state for path, *state in database.execute("SELECT path, size, mtime_ns, inode FROM urls")}
+    there = {name: list(FileState.of((home / name).stat())) for name in names(home)}
+    assert noted == there
+
+
+def test_everything_is_cancelled_while_files_are_held(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As asyncio.run does with what is left in its end, when the journal has to wait for another program: no hang."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    for index in range(300):
+        server.on(f"/{index}", ok(b"x" * index))
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Slow(aiodownload.Journal):
+        def publishing_all(self, publications: Any) -> None:
+            if publications:
+                asked.set()
+                go_on.wait(BOUND)
+            super().publishing_all(publications)
+
+    async def work() -> None:
+        async with aiodownload.AioDownload(
+            download_strategy=aiodownload.DownloadStrategy(home=home),
+            request_strategy=aiodownload.RequestStrategy(concurrent=8),
+            journal=Slow(tmp_path / "journal.db"),
+        ) as download:
+            await download.swarm([server.url(f"/{index}") for index in range(300)])
+
+    async def main() -> None:
+        task = asyncio.ensure_future(work())
+        await until(asked.is_set)
+        asyncio.get_running_loop().call_later(0.2, go_on.set)
+        kept.append(task)
+
+    kept: list[asyncio.Future[None]] = []
+    asyncio.run(main())
+    assert kept[0].cancelled()
+    assert [name for name in names(home) if Path(name).name.startswith(".")] == []
 
 
 async def test_a_mistake_of_who_is_asked(process: Publisher, tmp_path: Path) -> None:
