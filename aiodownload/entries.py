@@ -120,12 +120,12 @@ class Row(NamedTuple):
     """How the row of a bundle learns of the file that is about to appear.
 
     :param note: called in a thread.
-    :param note_soon: the same on the event loop, which does not wait for it: calls back once that is in the journal,
-        or with False if it cannot be; None: nothing does.
+    :param note_soon: the same on the event loop, which does not wait for it: calls back with None once that is in the
+        journal, or with what prevents that; None: nothing does.
     """
 
     note: Callable[[Publication], None]
-    note_soon: Callable[[Publication, Callable[[bool], object]], object] | None = None
+    note_soon: Callable[[Publication, Callable[[Exception | None], object]], object] | None = None
 
 
 class Known(NamedTuple):

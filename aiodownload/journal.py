@@ -23,6 +23,7 @@ T = TypeVar("T")
 APPLICATION = 0x61696F64  # "aiod", in the header of the file
 VERSION = 1
 BUSY = 60.0  # seconds to wait for another program that writes
+TIRED = 5.0  # seconds after such a wait was in vain in which nobody waits again: all who had to are to end by one wait
 LONGEST = 1 << 20  # bytes in one value; a file that holds larger ones is not believed
 _PORTION = 500  # rows read at a time
 
@@ -99,6 +100,8 @@ class Journal:
         self._lock = threading.RLock()
         self._users = 0
         self._base: str | None = None
+        self._tired = 0.0  # until when
+        self._patient = True
 
     def __repr__(self) -> str:
         return f"Journal({self.path!r})"
@@ -121,6 +124,7 @@ class Journal:
         with self._lock, self._telling("open"):
             if self._database is None:
                 self._database = self._connected(make=home is not None)
+                self._patient = True
             self._users += 1
             try:
                 if durable:
@@ -349,11 +353,16 @@ class Journal:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         database = self._open()
-        database.execute("BEGIN IMMEDIATE")
+        if (patient := time.monotonic() >= self._tired) is not self._patient:
+            database.execute(f"PRAGMA busy_timeout = {BUSY * 1000 if patient else 0:.0f}")
+            self._patient = patient
         try:
+            database.execute("BEGIN IMMEDIATE")
             yield database
             database.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            if patient and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                self._tired = time.monotonic() + TIRED
             with contextlib.suppress(sqlite3.Error):
                 database.execute("ROLLBACK")
             raise

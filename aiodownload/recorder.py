@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .bundle import Status, Verified
 from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Known, Outcome, Row
-from .errors import InvalidURLError, JournalError
+from .errors import InvalidURLError
 from .homes import root
 from .redact import redact
 from .storage.disk import Disk
@@ -86,8 +86,8 @@ class Recorder:
         self._waiting: list[Outcome] = []
         self._published: list[tuple[bytes, Publication]] = []
         self._held: list[tuple[bytes, Publication]] = []  # what is to get its name once it is noted
-        self._asked: list[Callable[[bool], object]] = []  # who waits for that
-        self._told: list[Callable[[Exception | None], object]] = []  # and for outcomes
+        self._told: list[Callable[[Exception | None], object]] = []  # who waits for any of it
+        self._fails = False  # whether the last that was written could not be
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -124,9 +124,9 @@ class Recorder:
         note = partial(self._journal.publishing, registered.key)
         bundle._publishing = Row(note, partial(self._note_soon, registered.key))
 
-    def _note_soon(self, key: bytes, publication: Publication, then: Callable[[bool], object]) -> None:
+    def _note_soon(self, key: bytes, publication: Publication, then: Callable[[Exception | None], object]) -> None:
         self._held.append((key, publication))
-        self._asked.append(then)
+        self._told.append(then)
         self._go_on()
 
     def published(self, registered: Registered, publication: Publication) -> None:
@@ -148,8 +148,8 @@ class Recorder:
         self._told.append(then)
 
     def forget(self, bundle: AioDownloadBundle, registered: Registered) -> None:
-        """The bundle gets no outcome; nobody waits for the note of that."""
-        if not self._opened:
+        """The bundle gets no outcome; nobody waits for the note of that, least of all for another program's lock."""
+        if not self._opened or self._fails:
             return
         self._put(bundle, registered).add_done_callback(_look_at)
 
@@ -172,20 +172,18 @@ class Recorder:
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting or self._held:
-            held, asked, self._held, self._asked = self._held, self._asked, [], []
-            outcomes, told, self._waiting, self._told = self._waiting, self._told, [], []
+            held, outcomes, told = self._held, self._waiting, self._told
+            self._held, self._waiting, self._told = [], [], []
             published, self._published = self._published, []
             written, self._written = self._written, None
-            noted = False
             error: Exception | None = None
             try:
-                noted = await self._thread.run(self._note, held, published, outcomes)
+                await self._thread.run(self._note, held, published, outcomes)
             except asyncio.CancelledError:  # every task is: who waits for a word is to hear that all the same
                 error = asyncio.InvalidStateError("the event loop is being taken down")
             except Exception as raised:
                 error = raised
-            for may_appear in asked:
-                loop.call_soon(may_appear, noted)
+            self._fails = error is not None
             for then in told:
                 loop.call_soon(then, error)
             if written is not None and not written.done():
@@ -202,17 +200,10 @@ class Recorder:
         held: Sequence[tuple[bytes, Publication]],
         published: Sequence[tuple[bytes, Publication]],
         outcomes: Sequence[Outcome],
-    ) -> bool:
-        """Write all of it; return whether what is held could be; if not, that is heard of when it is tried again."""
-        noted = True
-        try:
-            self._note_all(held)
-        except JournalError:
-            noted = False
-        self._note_all(published)
+    ) -> None:
+        self._note_all((*held, *published))
         if outcomes:
             self._journal.settle(outcomes)
-        return noted
 
     def _note_all(self, publications: Sequence[tuple[bytes, Publication]]) -> None:
         if hasattr(type(self._journal), "publishing_all"):  # and not one that it passes on to another journal

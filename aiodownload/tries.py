@@ -11,7 +11,7 @@ from .admission import Candidate
 from .attempt import Again, Done, Failed, Verdict, sleep_time
 from .bundle import AioDownloadBundle, Status
 from .dispatcher import Startable
-from .errors import AioDownloadError, DeadlineError, DownloadError
+from .errors import AioDownloadError, DeadlineError, DownloadError, JournalError
 from .events import Attempted, RetryScheduled
 from .exchange import Confirmed
 from .permit import Turn
@@ -226,14 +226,14 @@ class OwnTries:
 
     def _published(self, job: Job, publishing: Publishing) -> None:
         """Its file has its name, or cannot get it."""
-        if publishing.lost:
-            self._run.spawn(job, self._publish_anew(job, publishing))
+        if publishing.lost or isinstance(publishing.error, JournalError):
+            self._run.spawn(job, self._finish(job, publishing))
         else:
             self._note(job, Done() if publishing.error is None else Failed(publishing.error))
             self._run.settled(job)
         self._run.publishing(-1)
 
-    async def _publish_anew(self, job: Job, publishing: Publishing) -> None:
+    async def _finish(self, job: Job, publishing: Publishing) -> None:
         try:
             await publishing.finish()
         except DownloadError as error:

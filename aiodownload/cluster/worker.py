@@ -419,9 +419,9 @@ class _Places:
     def _publish(self, number: int, publication: Publication) -> None:
         self.publications[number] = publication
 
-    def _publish_soon(self, number: int, publication: Publication, then: Callable[[bool], object]) -> None:
+    def _publish_soon(self, number: int, publication: Publication, then: Callable[[Exception | None], object]) -> None:
         self._publish(number, publication)
-        then(True)
+        then(None)
 
     def settled(self, candidate: Candidate) -> None:
         """See :class:`~aiodownload.admission.Placing`."""

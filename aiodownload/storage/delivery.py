@@ -424,7 +424,7 @@ def _announce(sink: Sink, row: Row, what: Publication) -> None:
     def note(path: str, file: FileState) -> None:
         row.note(what._replace(path=path, file=file))
 
-    def soon(path: str, file: FileState, then: Callable[[bool], object]) -> None:
+    def soon(path: str, file: FileState, then: Callable[[Exception | None], object]) -> None:
         if row.note_soon is not None:
             row.note_soon(what._replace(path=path, file=file), then)
 

@@ -20,7 +20,7 @@ from .disk import Disk
 from .kept import KeptPart, Origin
 from .owner import my_tag
 from .part import Part, PartError
-from .publisher import Publisher, PublisherError
+from .publisher import Publisher
 from .record import Ranges, gaps
 from .sink import Note, Soon
 
@@ -214,7 +214,7 @@ class PartialFile:
         self._publisher = publisher
         return True
 
-    def _told(self, tell: Callable[[int, Exception | None], object], error: PartError | PublisherError | None) -> None:
+    def _told(self, tell: Callable[[int, Exception | None], object], error: Exception | None) -> None:
         self._publisher = None
         tell(self._buffered, self._refused(error) if isinstance(error, PartError) else error)
 

@@ -43,13 +43,13 @@ class PublisherError(Exception):
     """The process has ended, and what became of the file is not known: publish it again."""
 
 
-Answer: TypeAlias = Callable[["PartError | PublisherError | None"], object]
+Answer: TypeAlias = Callable[[Exception | None], object]
 """Is told, on the event loop, what became of a file; None: it has its name.  What it raises goes to the
 event loop's exception handler."""
 
-Hold: TypeAlias = Callable[[FileState, Callable[[bool], object]], object]
-"""Is told, on the event loop, of a file that has all but its name; and what to call with whether it is to get that.
-With False it is removed, and the answer is a :class:`PublisherError`."""
+Hold: TypeAlias = Callable[[FileState, Answer], object]
+"""Is told, on the event loop, of a file that has all but its name; and what to call with None if it is to get that.
+With an exception it is removed, and that is the answer."""
 
 
 class _Job(NamedTuple):
@@ -197,18 +197,18 @@ class Publisher:
             hold(state, decide)
         except Exception as mistake:
             self._report(mistake)
-            decide(False)
+            decide(PublisherError())
 
-    def _decide(self, number: int, go: bool) -> None:
-        """A file that is held gets its name, or is removed."""
+    def _decide(self, number: int, error: Exception | None) -> None:
+        """A file that is held gets its name, or is removed because of ``error``."""
         if number not in self._held:
             return
         self._since_now()
         self._held.discard(number)
         if not self._gone:
-            self._post(REQUEST.pack(number, 0, 0, 0, GO if go else DROP))
-        if self._gone or not go:
-            self._answer(self._jobs.pop(number).answer, PublisherError())
+            self._post(REQUEST.pack(number, 0, 0, 0, GO if error is None else DROP))
+        if self._gone or error is not None:
+            self._answer(self._jobs.pop(number).answer, error or PublisherError())
             self._tell_change()
 
     async def settled(self, path: str) -> None:
@@ -254,7 +254,7 @@ class Publisher:
             self._ring.close()
             self._ring = None
 
-    def _answer(self, answer: Answer, error: PartError | PublisherError | None) -> None:
+    def _answer(self, answer: Answer, error: Exception | None) -> None:
         try:
             answer(error)
         except Exception as mistake:  # the others are to get theirs

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..bundle import Verified
-from ..errors import DownloadError
+from ..errors import DownloadError, JournalError
 
 if TYPE_CHECKING:
     from ..bundle import AioDownloadBundle
@@ -38,14 +38,14 @@ class Publishing:
         self._over = False
         self.lost = False
         self._told: Told | None = None
-        self.error: DownloadError | None = None
+        self.error: DownloadError | JournalError | None = None
 
     def tell(self, size: int, error: Exception | None) -> None:
         """It is over; ``error``: why it has failed, or None."""
         self._over = True
         if error is None:
             self._succeed(size)
-        elif isinstance(error, DownloadError):
+        elif isinstance(error, (DownloadError, JournalError)):
             self.error = error
         else:
             self.lost = True
@@ -62,6 +62,7 @@ class Publishing:
         """Wait for the end, and publish it by other means if that has to be.
 
         :raises DiskError: if that is not possible.
+        :raises JournalError: if it cannot be noted.
         """
         if not self._over:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -14,8 +14,9 @@ __all__ = ["Note", "Sink", "Soon"]
 Note: TypeAlias = Callable[[str, FileState], None]
 """Is told, in a thread, of a final path and of the file that is about to appear there."""
 
-Soon: TypeAlias = Callable[[str, FileState, Callable[[bool], object]], object]
-"""The same on the event loop, which does not wait: calls back when the file may appear, or with False if it may not."""
+Soon: TypeAlias = Callable[[str, FileState, Callable[[Exception | None], object]], object]
+"""The same on the event loop, which does not wait: calls back with None when the file may appear, or with why it may
+not."""
 
 
 class Sink(Protocol):

@@ -24,7 +24,7 @@ import pytest
 import pytest_asyncio
 
 import aiodownload
-from aiodownload import AioDownloadBundle, DiskError, Verified
+from aiodownload import AioDownloadBundle, DiskError, Verified, journal
 from aiodownload.entries import FileState
 from aiodownload.storage import disk as disk_module
 from aiodownload.storage import part, publisher
@@ -34,7 +34,7 @@ from aiodownload.storage.part import DROP, GO, HELD, HOLD, INLINE, READY, REPLY,
 from aiodownload.storage.partial import PartialFile
 from aiodownload.storage.publisher import Publisher, PublisherError
 from aiodownload.storage.publishing import Publishing
-from aiodownload.testing import FaultServer, ok
+from aiodownload.testing import FaultServer, each_path, ok
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the process for small files needs POSIX")
 
@@ -139,7 +139,7 @@ class Holding:
         self.answers: list[Exception | None] = []
         process.hand_in(str(path), 0o644, [b"held"], None, self.answers.append, self._hold)
 
-    def _hold(self, state: FileState, then: Callable[[bool], object]) -> None:
+    def _hold(self, state: FileState, then: publisher.Answer) -> None:
         self.state, self.then = state, then
 
 
@@ -149,9 +149,9 @@ async def test_held_until_a_word_is_said(process: Publisher, tmp_path: Path) -> 
     await until(lambda: one.state and other.state)
     assert not (tmp_path / "one").exists()
     assert len(names(tmp_path)) == 2
-    one.then(True)
-    other.then(False)
-    one.then(False)  # too late
+    one.then(None)
+    other.then(PublisherError())
+    one.then(PublisherError())  # too late
     await until(lambda: one.answers and other.answers)
     await process.idle()
     assert one.answers == [None]
@@ -170,7 +170,7 @@ async def test_who_waits_for_our_word_is_not_slow(
     await asyncio.sleep(0.1)
     assert process.prompt
     os.kill(process._process.pid, signal.SIGSTOP)
-    held.then(True)
+    held.then(None)
     await asyncio.sleep(0.1)
     assert not process.prompt
     os.kill(process._process.pid, signal.SIGCONT)
@@ -182,13 +182,13 @@ async def test_killed_while_it_holds(process: Publisher, tmp_path: Path) -> None
     """It is to be published anew, but not before a word is said; and what lies beside the name is gone in the end."""
     held, other = Holding(process, tmp_path / "f"), Holding(process, tmp_path / "g")
     await until(lambda: held.state and other.state)
-    other.then(False)
+    other.then(PublisherError())
     await until(lambda: len(names(tmp_path)) == 1)
     (left,) = names(tmp_path)
     os.kill(process._process.pid, signal.SIGKILL)
     await until(lambda: process._gone)
     assert not held.answers
-    held.then(True)
+    held.then(None)
     await process.idle()
     assert isinstance(held.answers[0], PublisherError)
     await asyncio.to_thread(process._process.wait)
@@ -225,16 +225,16 @@ def test_killed_while_the_journal_is_slow(
     monkeypatch.setattr(disk_module, "Publisher", Spied)
     for index in range(300):
         server.on(f"/{index}", ok(b"x" * index))
-    journal = Slow(tmp_path / "journal.db")
+    slow = Slow(tmp_path / "journal.db")
     download = aiodownload.AioDownload(
         download_strategy=aiodownload.DownloadStrategy(home=home),
         request_strategy=aiodownload.RequestStrategy(concurrent=8),
-        journal=journal,
+        journal=slow,
     )
     bundles = aiodownload.swarm([server.url(f"/{index}") for index in range(300)], download)
     assert all(bundle.ok for bundle in bundles)
     assert not processes
-    with contextlib.closing(sqlite3.connect(journal.path)) as database:
+    with contextlib.closing(sqlite3.connect(slow.path)) as database:
         noted = {path: state for path, *state in database.execute("SELECT path, size, mtime_ns, inode FROM urls")}
     there = {name: list(FileState.of((home / name).stat())) for name in names(home)}
     assert noted == there
@@ -276,13 +276,53 @@ def test_everything_is_cancelled_while_files_are_held(
     assert [name for name in names(home) if Path(name).name.startswith(".")] == []
 
 
+def test_a_journal_that_stays_locked(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run waits once for the other program, and not for each of its files, and leaves nothing."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    monkeypatch.setattr(journal, "BUSY", 0.3)
+    server.default = each_path(lambda request: ok(b"x"))
+    with contextlib.ExitStack() as stack:
+        waits: list[str] = []
+
+        class Watched(aiodownload.Journal):
+            @contextlib.contextmanager
+            def _transaction(self) -> Iterator[sqlite3.Connection]:
+                begun = time.monotonic()
+                try:
+                    with super()._transaction() as database:
+                        yield database
+                except sqlite3.Error as error:
+                    waits.extend([str(error)] * (time.monotonic() - begun > 0.25))
+                    raise
+
+            def publishing_all(self, publications: Any) -> None:
+                if len(publications) > 1 and not locked:
+                    database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+                    locked.append(stack.enter_context(contextlib.closing(database)))
+                    database.execute("BEGIN IMMEDIATE")
+                super().publishing_all(publications)
+
+        locked: list[sqlite3.Connection] = []
+        download = aiodownload.AioDownload(
+            download_strategy=aiodownload.DownloadStrategy(home=home),
+            request_strategy=aiodownload.RequestStrategy(concurrent=32),
+            journal=Watched(tmp_path / "journal.db"),
+        )
+        with pytest.raises(aiodownload.JournalError, match="locked"):
+            aiodownload.swarm([server.url(f"/{index}") for index in range(1000)], download)
+        assert len(waits) == 1
+        assert [name for name in names(home) if Path(name).name.startswith(".")] == []
+
+
 async def test_a_mistake_of_who_is_asked(process: Publisher, tmp_path: Path) -> None:
     """It is told to the event loop, the file is dropped, and the others are published."""
     mistakes: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
     answers: list[Exception | None] = []
 
-    def hold(state: FileState, then: Callable[[bool], object]) -> None:
+    def hold(state: FileState, then: publisher.Answer) -> None:
         raise KeyError(state)
 
     process.hand_in(str(tmp_path / "f"), 0o644, [b"x"], None, answers.append, hold)
