@@ -351,6 +351,7 @@ READY = REPLY.pack(0, 0, 0, 0, 0, 0)
 _Held = dict[int, tuple[str, Part]]  # files that lack but their names, by the numbers of their jobs, with their roots
 
 _PORTION = 1 << 18
+_MOST_FOLDERS = 16  # that are open at once
 _PATIENCE = 5000  # ms
 
 
@@ -402,6 +403,9 @@ class _Folders(contextlib.ExitStack):
         """
         place = root, os.path.dirname(path)
         if place not in self._open:
+            if len(self._open) == _MOST_FOLDERS:
+                self._open.clear()
+                self.close()
             try:
                 self._open[place] = self.enter_context(Folder.open(place[1], root or None, make=make))
             except (OSError, ValueError) as error:

@@ -694,6 +694,32 @@ def test_the_program_holds_what_it_is_told_to(line: socket.socket, tmp_path: Pat
     assert stat.S_IMODE(state.st_mode) == 0o644
 
 
+def test_the_program_opens_few_folders_at_once(tmp_path: Path) -> None:
+    """Each file may have a folder of its own, and a program may have few descriptors: some are held, some dropped."""
+    program = (
+        "import resource, sys\n"
+        "from aiodownload.storage import part\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "part.serve(0, 'tag')"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen([sys.executable, "-c", program], stdin=theirs) as process:
+        theirs.close()
+        ours.settimeout(BOUND)
+        assert ours.recv(REPLY.size, socket.MSG_WAITALL) == READY
+        modes = [0o644, 0o644 | HOLD]
+        jobs = [request(n, tmp_path / f"{n}" / "f", b"x", mode) for n, mode in enumerate(modes * 100, 1)]
+        ours.sendall(b"".join(jobs))
+        replies = REPLY.iter_unpack(ours.recv(200 * REPLY.size, socket.MSG_WAITALL))
+        assert [failed for _, failed, *_ in replies] == [0, HELD] * 100
+        ours.sendall(b"".join(word(n, GO) for n in range(2, 102, 2)))
+        replies = REPLY.iter_unpack(ours.recv(50 * REPLY.size, socket.MSG_WAITALL))
+        assert [failed for _, failed, *_ in replies] == [0] * 50
+        ours.shutdown(socket.SHUT_WR)
+        assert process.wait(BOUND) == 0
+    assert names(tmp_path) == sorted(f"{n}/f" for n in range(1, 201) if n % 2 or n < 102)
+
+
 def test_a_name_that_cannot_be_had_any_more(line: socket.socket, tmp_path: Path) -> None:
     """The folder of a held file has gone, or its name is that of a folder: an answer, and nothing is left."""
     (tmp_path / "a").mkdir()
