@@ -154,6 +154,7 @@ class Outcome(NamedTuple):
     :param error: the reason of a failure (str), or None.
     :param elapsed: seconds.
     :param path: where the file is or would be, or None.
+    :param publication: what was noted last before its file appeared, or None.
     """
 
     key: bytes
@@ -164,6 +165,7 @@ class Outcome(NamedTuple):
     error: str | None
     elapsed: float
     path: str | None
+    publication: Publication | None = None
 
 
 class Unfinished(NamedTuple):

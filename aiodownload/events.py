@@ -226,7 +226,7 @@ class Watchers:
         for observer in tuple(self._told.get(type(event), ())):
             try:
                 observer.on_event(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # nobody was cancelled: it does not wait for anything
                 for told in self._told.values():
                     if observer in told:
                         told.remove(observer)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
-from .entries import PUBLISHING, STATES, Enlisted, FileState, Known, Outcome, Publication, Unfinished
+from .entries import DONE, PUBLISHING, STATES, Enlisted, FileState, Known, Outcome, Publication, Unfinished
 from .errors import ConfigurationError, JournalError
 from .homes import is_store, root
 
@@ -100,6 +100,8 @@ class Journal:
         self._lock = threading.RLock()
         self._users = 0
         self._base: str | None = None
+        self._shared = False  # whether others write to the file as well
+        self._version = 0  # of the file, by which that is seen
         self._tired = 0.0  # until when
         self._patient = True
 
@@ -124,8 +126,9 @@ class Journal:
         with self._lock, self._telling("open"):
             if self._database is None:
                 self._database = self._connected(make=home is not None)
-                self._patient = True
+                self._patient, self._shared, self._version = True, False, _version(self._database)
             self._users += 1
+            self._shared |= self._users > 1
             try:
                 if durable:
                     self._database.execute("PRAGMA synchronous = FULL")
@@ -197,7 +200,7 @@ class Journal:
 
     def publishing_all(self, publications: Sequence[tuple[bytes, Publication]]) -> None:
         """Note several in one transaction, each with its key, see :meth:`publishing`."""
-        if type(self).publishing is not Journal.publishing:  # a subclass sees every one
+        if getattr(self.publishing, "__func__", None) is not Journal.publishing:  # who has another sees every one
             for key, publication in publications:
                 self.publishing(key, publication)
         elif publications:
@@ -224,7 +227,7 @@ class Journal:
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """Note what became of URLs, in one transaction."""
-        now = time.time()
+        now, outcomes = time.time(), list(outcomes)
         rows: list[_Row] = [
             (
                 one.key,
@@ -244,6 +247,26 @@ class Journal:
         values = _SETTLED.removesuffix("path") + path
         with self._lock, self._telling("write"), self._transaction() as database:
             _update(database, _SETTLED, values, rows)
+            if not self._shared:
+                self._shared = _version(database) != self._version
+            if self._shared:
+                self._note_again(database, outcomes)
+
+    def _note_again(self, database: sqlite3.Connection, outcomes: Iterable[Outcome]) -> None:
+        """Let the row be of the file that is there, where two have published one.
+
+        One may note its file first and give it the name last.  Whoever did that settles after it, and sees it here.
+        """
+        mine = {one.key: one.publication for one in outcomes if one.publication is not None and one.state == DONE}
+        found = _look_up(database, list(mine))
+        again: list[_Row] = []
+        for key, publication in mine.items():
+            row = self._published(key, publication)
+            if key in found and found[key][2:5] != row[2:5]:
+                with contextlib.suppress(OSError, ValueError):
+                    if publication.file.is_of(FileState.of(os.lstat(publication.path)), copy=False):
+                        again.append((*row[:-1], DONE))
+        _update(database, _PUBLISHED, _PUBLISHED, again)
 
     def counts(self) -> dict[str, int]:
         """Return how many URLs are in each state: reads the whole file."""
@@ -399,6 +422,12 @@ def is_empty(database: sqlite3.Connection, path: str) -> bool:
     if schema != {**_TABLES, "failures": _INDEX}:
         raise JournalError(path, "its tables are not those of a journal")
     return False
+
+
+def _version(database: sqlite3.Connection) -> int:
+    """A number that changes when others have written to the file."""
+    version: int = database.execute("PRAGMA data_version").fetchone()[0]
+    return version
 
 
 def _unlike(urls: Iterable[Enlisted]) -> Iterator[list[Enlisted]]:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from .bundle import Status, Verified
-from .entries import CACHED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Known, Outcome, Row
+from .entries import CACHED, CANCELLED, DONE, ENLISTED, FAILED, PUBLISHING, Enlisted, FileState, Known, Outcome, Row
 from .errors import InvalidURLError
 from .homes import root
 from .redact import redact
@@ -33,7 +33,7 @@ _STATES = {
     Status.DONE: DONE,
     Status.CACHED: CACHED,
     Status.FAILED: FAILED,
-    Status.CANCELLED: "cancelled",
+    Status.CANCELLED: CANCELLED,
 }
 _RUN = 8  # bytes of an asker's mark that stand for the run
 # They say who asks, not what for: with a new token the files of yesterday are still there.
@@ -87,6 +87,7 @@ class Recorder:
         self._published: list[tuple[bytes, Publication]] = []
         self._held: list[tuple[bytes, Publication]] = []  # what is to get its name once it is noted
         self._told: list[Callable[[Exception | None], object]] = []  # who waits for any of it
+        self._noted: dict[bytes, Publication] = {}  # what has no outcome yet
         self._fails = False  # whether the last that was written could not be
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -121,16 +122,17 @@ class Recorder:
 
     def announce(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         """Let the bundle's file be noted just before it appears under its final name."""
-        note = partial(self._journal.publishing, registered.key)
-        bundle._publishing = Row(note, partial(self._note_soon, registered.key))
+        bundle._publishing = Row(partial(self._note_now, registered.key), partial(self._note_soon, registered.key))
 
     def _note_soon(self, key: bytes, publication: Publication, then: Callable[[Exception | None], object]) -> None:
+        self._noted[key] = publication
         self._held.append((key, publication))
         self._told.append(then)
         self._go_on()
 
     def published(self, registered: Registered, publication: Publication) -> None:
         """Note, before the next outcome, a file that another process has published."""
+        self._noted[registered.key] = publication
         self._published.append((registered.key, publication))
 
     async def settle(self, bundle: AioDownloadBundle, registered: Registered) -> None:
@@ -150,6 +152,7 @@ class Recorder:
     def forget(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         """The bundle gets no outcome; nobody waits for the note of that, least of all for another program's lock."""
         if not self._opened or self._fails:
+            self._noted.pop(registered.key, None)
             return
         self._put(bundle, registered).add_done_callback(_look_at)
 
@@ -161,7 +164,7 @@ class Recorder:
 
     def _note_outcome(self, bundle: AioDownloadBundle, registered: Registered) -> None:
         bundle._publishing = None
-        self._waiting.append(_outcome(bundle, registered.key))
+        self._waiting.append(_outcome(bundle, registered.key, self._noted.pop(registered.key, None)))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -193,7 +196,11 @@ class Recorder:
                     written.set_exception(error)
                     written.exception()  # whoever waits for it raises it; perhaps nobody does
 
-    # In the thread.
+    # In a thread.
+
+    def _note_now(self, key: bytes, publication: Publication) -> None:
+        self._noted[key] = publication
+        self._journal.publishing(key, publication)
 
     def _note(
         self,
@@ -203,7 +210,16 @@ class Recorder:
     ) -> None:
         self._note_all((*held, *published))
         if outcomes:
-            self._journal.settle(outcomes)
+            self._journal.settle([self._corrected(one) for one in outcomes])
+
+    def _corrected(self, outcome: Outcome) -> Outcome:
+        """One that was cancelled while its file got the name has it."""
+        noted = outcome.publication
+        if outcome.state != CANCELLED or noted is None or self._workspace.remote or self._workspace.archive is not None:
+            return outcome
+        there = state_at(noted.path, self._home)
+        is_there = there is not None and noted.file.is_of(FileState.of(there), copy=False)
+        return outcome._replace(state=DONE) if is_there else outcome
 
     def _note_all(self, publications: Sequence[tuple[bytes, Publication]]) -> None:
         if hasattr(type(self._journal), "publishing_all"):  # and not one that it passes on to another journal
@@ -327,7 +343,7 @@ def _hash(text: str, form: bytes, secret: bytes = b"") -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass") + form, digest_size=16, key=secret).digest()
 
 
-def _outcome(bundle: AioDownloadBundle, key: bytes) -> Outcome:
+def _outcome(bundle: AioDownloadBundle, key: bytes, noted: Publication | None) -> Outcome:
     return Outcome(
         key,
         _STATES.get(bundle.status, FAILED),
@@ -337,6 +353,7 @@ def _outcome(bundle: AioDownloadBundle, key: bytes) -> Outcome:
         None if bundle.error is None else f"{type(bundle.error).__name__}: {bundle.error}",
         bundle.elapsed,
         bundle.file_path,
+        noted,
     )
 
 

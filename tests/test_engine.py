@@ -995,18 +995,29 @@ def test_observers_are_told_in_order(server: FaultServer, quick: Make) -> None:
     assert sorted(map(id, settled)) == sorted(map(id, bundles))
 
 
-def test_observer_that_raises_is_dropped(server: FaultServer, quick: Make, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+@pytest.mark.parametrize("noted", [False, True])
+def test_observer_that_raises_is_dropped(
+    noted: bool,
+    error: type[BaseException],
+    server: FaultServer,
+    quick: Make,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Watching breaks no download: an observer that raises is told nothing more, the log says so, others go on."""
     calls = []
 
     class Raising:
         def on_event(self, event: Any) -> None:
-            calls.append(event)
-            raise ZeroDivisionError
+            if isinstance(event, Settled):
+                calls.append(event)
+                raise error
 
     noting = Noting()
     with caplog.at_level(logging.ERROR, "aiodownload"):
-        bundles = aiodownload.swarm(urls_of(server, 3, ok()), quick(observers=[Raising(), noting]))
+        journal = tmp_path / "journal.db" if noted else None
+        bundles = aiodownload.swarm(urls_of(server, 3, ok()), quick(observers=[Raising(), noting], journal=journal))
     assert all(bundle.ok for bundle in bundles)
     assert len(calls) == 1
     assert len([event for event in noting.events if isinstance(event, Attempted | Settled)]) == 6

@@ -68,7 +68,7 @@ class PartialFile:
     _note: Note | None = None
     _soon: Soon | None = None
     _ended = False
-    _publisher: Publisher | None = None
+    _job: tuple[Publisher, int] | None = None  # while it is with the process for small files
     _trip: asyncio.Task[None] | None = None
 
     def __init__(
@@ -210,12 +210,12 @@ class PartialFile:
         if publisher is None:
             return False
         hold = None if self._soon is None else partial(self._soon, self.target)
-        publisher.hand_in(self.target, self._mode, self._buffer, self._root, partial(self._told, tell), hold)
-        self._publisher = publisher
+        told = partial(self._told, tell)
+        self._job = publisher, publisher.hand_in(self.target, self._mode, self._buffer, self._root, told, hold)
         return True
 
     def _told(self, tell: Callable[[int, Exception | None], object], error: Exception | None) -> None:
-        self._publisher = None
+        self._job = None
         tell(self._buffered, self._refused(error) if isinstance(error, PartError) else error)
 
     async def abandon(self, *, keep: bool = False) -> bool:
@@ -226,8 +226,9 @@ class PartialFile:
         """
         if self._ended:
             return False
-        if self._publisher is not None:
-            await asyncio.shield(asyncio.ensure_future(self._publisher.settled(self.target)))
+        if self._job is not None:
+            publisher, number = self._job
+            await asyncio.shield(asyncio.ensure_future(publisher.give_up(number)))
         elif self._part is not None:
             if keep:
                 return await asyncio.shield(asyncio.ensure_future(self._leave(self._part)))

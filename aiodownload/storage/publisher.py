@@ -69,6 +69,11 @@ class _Job(NamedTuple):
     hold: Hold | None
 
 
+def _refuse(_: FileState, then: Answer) -> None:
+    """For a file that nobody wants any more."""
+    then(PublisherError())
+
+
 def _ring() -> Ring | None:
     """Memory to share, where there is such a thing."""
     from .ring import Ring  # few programs publish so much that they need it
@@ -156,7 +161,7 @@ class Publisher:
         root: str | None,
         answer: Answer,
         hold: Hold | None = None,
-    ) -> None:
+    ) -> int:
         """Have a whole body published, without waiting for it.
 
         :param path: the final path (absolute str).
@@ -165,6 +170,7 @@ class Publisher:
         :param answer: is told a :class:`PartError` if the disk has refused, or a :class:`PublisherError` if the
             process has ended before it could answer.
         :param hold: is asked before the file gets its name; None: it gets it.
+        :returns: the number of the job, see :meth:`give_up`.
         :raises PublisherError: if it has ended already.
         """
         if self._gone:
@@ -180,6 +186,7 @@ class Publisher:
             self._post(REQUEST.pack(number, mode, len(name), size, INLINE), name, *body)
         else:
             self._post(REQUEST.pack(number, mode, len(name), size, place), name)
+        return number
 
     def _since_now(self) -> None:
         """It is about to owe an answer."""
@@ -211,9 +218,16 @@ class Publisher:
             self._answer(self._jobs.pop(number).answer, error or PublisherError())
             self._tell_change()
 
-    async def settled(self, path: str) -> None:
-        """Wait until nothing is under way for ``path``, also if nobody waits for its answer any more."""
-        while any(path == job.path for job in self._jobs.values()):
+    async def give_up(self, number: int) -> None:
+        """Let a file not get its name, if that waits for a word; then wait until nothing is under way for it.
+
+        :param number: from :meth:`hand_in`.
+        """
+        if number in self._held:
+            self._decide(number, PublisherError())
+        elif number in self._jobs:
+            self._jobs[number] = self._jobs[number]._replace(hold=_refuse)
+        while number in self._jobs:
             await self._change()
 
     async def idle(self) -> None:

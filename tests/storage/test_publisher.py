@@ -506,6 +506,34 @@ async def test_an_abandon_waits_for_what_is_under_way(disk: Disk, tmp_path: Path
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"f": b"whole"}
 
 
+async def test_an_abandon_of_what_is_held(process: Publisher, disk: Disk, tmp_path: Path) -> None:
+    """It gets no name, whether it is held already or is about to be; a word that comes later is no harm."""
+    process = await started(disk)
+    asked: list[publisher.Answer] = []
+
+    async def handed(name: str) -> PartialFile:
+        sink = PartialFile(disk, str(tmp_path / name), 0o644)
+        await sink.write(b"whole")
+        sink.announce(lambda path, state: None, lambda path, state, then: asked.append(then))
+        assert sink.hand_in(lambda size, error: None)
+        return sink
+
+    held = await handed("held")
+    await until(lambda: asked)
+    await asyncio.wait_for(held.abandon(), BOUND)
+    os.kill(process._process.pid, signal.SIGSTOP)
+    coming = await handed("coming")
+    abandoning = asyncio.ensure_future(coming.abandon())
+    await asyncio.sleep(0.05)
+    assert not abandoning.done()
+    os.kill(process._process.pid, signal.SIGCONT)
+    await asyncio.wait_for(abandoning, BOUND)
+    assert len(asked) == 1
+    asked[0](None)
+    await process.idle()
+    await until(lambda: not names(tmp_path))
+
+
 async def test_close_waits_for_what_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing the disk lets the process finish what it has, and ends it."""
     monkeypatch.setattr(disk_module, "MANY", 1)
@@ -773,9 +801,9 @@ async def test_a_swarm_of_small_files(server: FaultServer, home: Path, monkeypat
     given: list[str] = []
     hand_in = Publisher.hand_in
 
-    def noted(self: Publisher, path: str, *rest: Any) -> None:
+    def noted(self: Publisher, path: str, *rest: Any) -> int:
         given.append(path)
-        hand_in(self, path, *rest)
+        return hand_in(self, path, *rest)
 
     monkeypatch.setattr(Publisher, "hand_in", noted)
     urls = [server.url(path) for path in wanted]
@@ -805,10 +833,10 @@ def test_a_swarm_whose_process_is_killed(
         server.on(path, ok(body))
     hand_in = Publisher.hand_in
 
-    def murderous(self: Publisher, path: str, *rest: Any) -> None:
+    def murderous(self: Publisher, path: str, *rest: Any) -> int:
         if self._number == 20:
             asyncio.get_running_loop().call_later(0.001, os.kill, self._process.pid, signal.SIGKILL)
-        hand_in(self, path, *rest)
+        return hand_in(self, path, *rest)
 
     monkeypatch.setattr(Publisher, "hand_in", murderous)
     download = aiodownload.AioDownload(

@@ -9,13 +9,23 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from aiohttp import ClientResponse
 
 import aiodownload
-from aiodownload import AioDownload, AioDownloadBundle, DownloadStrategy, Journal, JournalError, RequestStrategy, Status
+from aiodownload import (
+    AioDownload,
+    AioDownloadBundle,
+    DownloadStrategy,
+    Journal,
+    JournalError,
+    RequestStrategy,
+    Status,
+    StrategyError,
+)
 from aiodownload.entries import Enlisted, FileState, Known, Outcome, Publication
 from aiodownload.errors import DiskError
 from aiodownload.storage import disk as disk_module
@@ -295,9 +305,9 @@ async def test_noted_before_the_name(keep: Callable[..., Any], tmp_path: Path, m
     held = []
     hand_in = Publisher.hand_in
 
-    def handing_in(self: Publisher, *given: Any) -> None:
+    def handing_in(self: Publisher, *given: Any) -> int:
         held.append(given[-1] is not None)
-        hand_in(self, *given)
+        return hand_in(self, *given)
 
     monkeypatch.setattr(Publisher, "hand_in", handing_in)
     journal = Watching(tmp_path / "journal.db")
@@ -311,7 +321,20 @@ async def test_noted_before_the_name(keep: Callable[..., Any], tmp_path: Path, m
     assert len(held) == 60
 
 
-@pytest.mark.parametrize("kind", [Passing, Each])
+def spied(path: Path) -> Journal:
+    """A journal of which one method was replaced."""
+    journal: Any = Journal(path)
+    publishing, journal.noted = journal.publishing, []
+
+    def spy(key: bytes, publication: Publication) -> None:
+        journal.noted.append(key)
+        publishing(key, publication)
+
+    journal.publishing = spy
+    return cast("Journal", journal)
+
+
+@pytest.mark.parametrize("kind", [Passing, Each, spied])
 async def test_a_journal_with_its_own_way(kind: Any, keep: Callable[..., Any], tmp_path: Path) -> None:
     """It is told of every file, once."""
     journal = kind(tmp_path / "journal.db")
@@ -340,9 +363,9 @@ async def test_killed_while_all_are_held(
     processes: list[Publisher] = []
     hand_in = Publisher.hand_in
 
-    def handing_in(self: Publisher, *given: Any) -> None:
+    def handing_in(self: Publisher, *given: Any) -> int:
         processes.append(self)
-        hand_in(self, *given)
+        return hand_in(self, *given)
 
     monkeypatch.setattr(Publisher, "hand_in", handing_in)
 
@@ -355,9 +378,69 @@ async def test_killed_while_all_are_held(
 
     bundles = await keep(Killing(tmp_path / "journal.db"))
     assert all(bundle.ok for bundle in bundles)
-    # What a dead process leaves beside them is for a later run to sweep away.
-    assert {name: body for name, body in files_in(tmp_path).items() if not name.startswith(".")} == RIGHT
+    assert files_in(tmp_path) == RIGHT
     assert all(bundle.status is Status.CACHED for bundle in await keep(Journal(tmp_path / "journal.db")))
+
+
+class Failing(DownloadStrategy):
+    """Its own hook does what the one of the library does, until it fails."""
+
+    calls = 0
+
+    async def on_success(self, response: ClientResponse, bundle: AioDownloadBundle) -> None:
+        self.calls += 1
+        if self.calls > 30:
+            raise ZeroDivisionError
+        await super().on_success(response, bundle)
+
+
+async def test_a_run_that_ends_while_hooks_wait_for_the_name(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held then gets no name: each file that is there is noted as done, and the next run takes it for that."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    journal, asking = tmp_path / "journal.db", RequestStrategy(concurrent=16)
+    urls = urls_of(server, 100)
+    async with AioDownload(None, Failing(home=tmp_path / "home"), asking, journal=journal) as download:
+        await process_of(download, server)
+        with pytest.raises(StrategyError):
+            await download.swarm(urls)
+    there = files_in(tmp_path)
+    assert there.items() <= {"first": b"first", **{str(n): bytes([n]) * 1000 for n in range(100)}}.items()
+    async with AioDownload(None, DownloadStrategy(home=tmp_path / "home"), asking, journal=journal) as download:
+        bundles = await download.swarm(urls)
+    assert {Path(one.file_path or "").name for one in bundles if one.status is Status.CACHED} == there.keys() - {
+        "first"
+    }
+
+
+@pytest.mark.parametrize("last", [0, 1])  # whose file got the name last
+@pytest.mark.parametrize("noted", [0, 1])  # who was noted last
+@pytest.mark.parametrize("settled", [0, 1])  # who is settled last
+@pytest.mark.parametrize("same", [False, True])
+def test_two_who_publish_the_same(same: bool, last: int, noted: int, settled: int, tmp_path: Path) -> None:
+    """In whatever order, by one journal or by two for the same file: the row tells of what is there."""
+    one = Journal(tmp_path / "journal.db")
+    both = [one, one if same else Journal(tmp_path / "journal.db")]
+    key, path = b"k" * 16, tmp_path / "f"
+    own: list[Publication] = []
+    for number, journal in enumerate(both):
+        journal.open(str(tmp_path))
+        journal.enlist([Enlisted(key, "http://h/f", True, str(path))], lambda one, known: "enlisted")
+        (tmp_path / f"part{number}").write_bytes(b"x" * number)
+        own.append(Publication(str(path), FileState.of((tmp_path / f"part{number}").stat()), None, None, "LENGTH"))
+    for number in (1 - noted, noted):
+        both[number].publishing(key, own[number])
+    first = 1 - last
+    (tmp_path / f"part{first}").rename(path)
+    if settled == last:
+        both[first].settle([Outcome(key, "done", 1, 200, None, None, 0.5, str(path), own[first])])
+    (tmp_path / f"part{last}").rename(path)
+    for number in (last, first) if settled == first else (last,):
+        both[number].settle([Outcome(key, "done", 1, 200, None, None, 0.5, str(path), own[number])])
+    assert one.enlist([Enlisted(key, "http://h/f", True, None)], lambda one, known: None) == [Known("done", own[last])]
+    for journal in both:
+        journal.close()
 
 
 def test_any_number_of_rows(tmp_path: Path) -> None:
