@@ -68,7 +68,7 @@ def my_tag() -> str:
 
 def child(pid: int) -> Owner:
     """The process ``pid``, which this one has started."""
-    return me()._replace(pid=pid, started=_started(pid) or 0)
+    return me()._replace(pid=pid, started=_look_at(pid)[1])
 
 
 @functools.lru_cache(1)
@@ -83,7 +83,7 @@ def _of(pid: int) -> Owner:  # asked with the id, so that a forked child finds i
         _mark(_text("/proc/sys/kernel/random/boot_id"), _BOOT),
         _mark(space, _SPACE),
         pid,
-        _started(pid) or 0,
+        _look_at(pid)[1],
     )
 
 
@@ -102,8 +102,9 @@ def gone(owner: Owner) -> bool:
         return True
     except (OSError, OverflowError):
         return False
-    started = _started(owner.pid)
-    return bool(owner.started and started and started != owner.started)
+    state, started = _look_at(owner.pid)
+    # Nobody may ever collect one whose parent is gone, too, as in a container whose first process does not.
+    return state in _ENDED or bool(owner.started and started and started != owner.started)
 
 
 def known(mark: str) -> bool:
@@ -121,8 +122,15 @@ def _text(path: str) -> str:
     return ""
 
 
-def _started(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat (proc(5)); the command's name before it may hold blanks and parentheses."""
+_ENDED = ("Z", "X")  # has ended, and was not collected yet
+
+
+def _look_at(pid: int) -> tuple[str, int]:
+    """State and start of a process, fields 3 and 22 of /proc/PID/stat (proc(5)); neither where there is no such file.
+
+    The command's name before them may hold blanks and parentheses.
+    """
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19])
-    return None
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    return "", 0

@@ -54,11 +54,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def owner_of(process: subprocess.Popen[bytes]) -> Owner:
-    """The child as an owner."""
-    return me()._replace(pid=process.pid, started=owner_module._started(process.pid) or 0)
-
-
 def run(program: str) -> list[str]:
     """Run a program that knows this room; return the lines it prints."""
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
@@ -118,16 +113,26 @@ def test_another_process_here_differs_in_its_id_and_its_start_alone() -> None:
 @posix
 def test_a_child_lives_until_it_has_ended(child: subprocess.Popen[bytes]) -> None:
     """A process that lives is not gone; once it has ended and was waited for, it is."""
-    owner = owner_of(child)
+    owner = owner_module.child(child.pid)
     assert not gone(owner)
     end(child)
     assert gone(owner)
 
 
 @linux
+def test_a_process_that_nobody_has_collected(child: subprocess.Popen[bytes]) -> None:
+    """It has ended, though its id is still its own."""
+    owner = owner_module.child(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(child.pid, 0)
+    assert gone(owner)
+
+
+@linux
 def test_an_id_that_another_process_has_now(child: subprocess.Popen[bytes]) -> None:
     """A process with the same id that started at another time is another one: the owner is gone."""
-    owner = owner_of(child)
+    owner = owner_module.child(child.pid)
     assert gone(owner._replace(started=owner.started - 1))
     assert gone(owner._replace(started=owner.started + 1))
 
@@ -137,9 +142,9 @@ def test_a_start_that_is_not_known_proves_nothing(
     child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While some process has the id, and either of the two starts is not known, the owner may live."""
-    owner = owner_of(child)
+    owner = owner_module.child(child.pid)
     assert not gone(owner._replace(started=0))
-    monkeypatch.setattr(owner_module, "_started", lambda pid: None)
+    monkeypatch.setattr(owner_module, "_look_at", lambda pid: ("", 0))
     assert not gone(owner._replace(started=7))
 
 
@@ -249,7 +254,7 @@ def test_a_system_that_tells_nothing(
     assert not known(me().boot)
     assert Owner.from_tag(my_tag()) == me()
     assert not gone(me())
-    owner = owner_of(child)
+    owner = owner_module.child(child.pid)
     assert owner.started == 0
     assert not gone(owner)
     end(child)
