@@ -63,6 +63,7 @@ class Live:
         self.attempts = Attempts(self.request, exchanges)
         self.recorder = self._recorder(settings)
         self.runs: set[Run] = set()
+        self.workspace.disk.starving = self._starving
 
     def _recorder(self, settings: AioDownload) -> Recorder | None:
         refresh = self.download.refresh
@@ -117,6 +118,9 @@ class Live:
         if not self.dispatcher.release(entry):  # what starts looks by itself
             for run in self.runs:
                 run.look_for_room()
+
+    def _starving(self) -> bool:
+        return not self.runs or any(run.starves for run in self.runs)
 
     async def try_once(self, bundle: AioDownloadBundle) -> None:
         """One try, at once."""

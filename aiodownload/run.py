@@ -146,6 +146,12 @@ class Run:
             return min(spare, FARTHEST - ahead)
         return 0
 
+    @property
+    def starves(self) -> bool:
+        """Whether no bundle can be tried, and none be read, before one that is being worked on is handed out."""
+        none_ready = len(self._jobs) - self._active == self._waiting
+        return none_ready and (self._exhausted or self._room_now() <= 0)
+
     async def _read_all(self) -> None:
         while True:
             while not (room := self._room_now()) > 0:

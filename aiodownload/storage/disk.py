@@ -53,6 +53,7 @@ class Disk:
         self._spawns = True
         self._publisher: Publisher | None = None
         self._starting: asyncio.Task[None] | None = None
+        self.starving: Callable[[], bool] = lambda: False  # see Publisher
 
     def publisher(self, size: int) -> Publisher | None:
         """Return what publishes a body of ``size`` bytes sooner than a thread would, or None.
@@ -138,7 +139,7 @@ class Disk:
 
     def _spawn(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread.  Kept at once: :meth:`close` ends it even if nobody waits for it any more."""
-        self._publisher = Publisher(loop)
+        self._publisher = Publisher(loop, self.starving)
 
     def _new_executor(self) -> ThreadPoolExecutor:
         executor = ThreadPoolExecutor(1, thread_name_prefix="aiodownload-disk")

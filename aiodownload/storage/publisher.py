@@ -88,10 +88,11 @@ class Publisher:
     """The process, and the socket to it.  Made in a thread; all else is for the event loop.
 
     :param loop: where its answers are waited for.
+    :param starving: whether nothing goes on before some of these answers come: bodies are not gathered then.
     :raises OSError: if it cannot be started here.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, starving: Callable[[], bool] = lambda: False) -> None:
         program = part.__file__ or ""
         # Its own package and nothing else: neither that of which it is a part, nor its imports, are loaded.
         start = f"import sys, types; p = types.ModuleType('p'); p.__path__ = [{os.path.dirname(program)!r}]"
@@ -123,6 +124,7 @@ class Publisher:
             self._socket.send(self._tag.encode())
         self._socket.setblocking(False)
         self._loop = loop
+        self._starving = starving
         self._ready = False
         self._gone = False
         self._unheard = 0.0  # since when it owes an answer
@@ -131,6 +133,7 @@ class Publisher:
         self._held: set[int] = set()  # those whose files wait for a word of ours
         self._unanswered: list[_Job] = []
         self._outbox: list[bytes | memoryview] = []
+        self._hurries = False
         self._unsent = memoryview(b"")
         self._blocked = False
         self._received = b""
@@ -197,6 +200,9 @@ class Publisher:
         if not self._outbox:
             self._loop.call_later(GATHER, self._send)  # what else is finished by then goes along
         self._outbox += pieces
+        if not self._hurries and self._starving():
+            self._hurries = True
+            self._loop.call_soon(self._send)
 
     def _ask(self, number: int, hold: Hold, state: FileState) -> None:
         decide = partial(self._decide, number)
@@ -289,7 +295,8 @@ class Publisher:
                 change.set_result(None)
 
     def _send(self) -> None:
-        if self._gone:
+        self._hurries = False
+        if self._gone or not (self._unsent or self._outbox):
             return
         if not self._unsent:
             self._unsent, self._outbox = memoryview(b"".join(self._outbox)), []

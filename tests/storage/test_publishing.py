@@ -29,6 +29,7 @@ from aiodownload import (
 from aiodownload.entries import Enlisted, FileState, Known, Outcome, Publication
 from aiodownload.errors import DiskError
 from aiodownload.storage import disk as disk_module
+from aiodownload.storage import publisher
 from aiodownload.storage.publisher import Publisher
 from aiodownload.testing import FaultServer, ok
 
@@ -380,6 +381,25 @@ async def test_killed_while_all_are_held(
     assert all(bundle.ok for bundle in bundles)
     assert files_in(tmp_path) == RIGHT
     assert all(bundle.status is Status.CACHED for bundle in await keep(Journal(tmp_path / "journal.db")))
+
+
+@pytest.mark.parametrize("noted", [False, True])
+@pytest.mark.parametrize("concurrent", [1, 4])
+async def test_nobody_waits_for_more_that_cannot_come(
+    noted: bool, concurrent: int, server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies are gathered for the process while others are on their way, and not when all that may be is with it."""
+    monkeypatch.setattr(disk_module, "MANY", 1)
+    monkeypatch.setattr(publisher, "GATHER", 3600)
+    settings = DownloadStrategy(home=tmp_path / "home"), RequestStrategy(concurrent=concurrent)
+    async with AioDownload(None, *settings, journal=tmp_path / "journal.db" if noted else None) as download:
+        await process_of(download, server)
+        async with asyncio.timeout(BOUND):
+            bundles = await download.swarm(urls_of(server, 50))
+            single = AioDownloadBundle(server.on("/single", ok(b"single")))
+            await download.request_and_download(single)
+    assert all(one.ok for one in (*bundles, single))
+    assert len(files_in(tmp_path)) == 52
 
 
 class Failing(DownloadStrategy):
