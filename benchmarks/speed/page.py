@@ -209,7 +209,13 @@ Whole processes, medians of three, 10 KiB each; on the left 16 at once, on the r
 
 def _segments(work: dict[str, Any]) -> str:
     rows = [
-        (str(row["segments"]), row["program"], f"{row['wall']:.2f} s", f"{100 * row['share']:.1f} %")
+        (
+            str(row["segments"]),
+            row["program"],
+            f"{row['wall']:.2f} s",
+            f"{100 * row['share']:.1f} %",
+            f"{100 * row['call']:.1f} %" if "call" in row else "",
+        )
         for row in work["rows"]
         if "failed" not in row
     ]
@@ -219,7 +225,7 @@ def _segments(work: dict[str, Any]) -> str:
 {work["size"] >> 20:,} MiB from a server that gives each connection {work["each"] >> 20} MiB/s.  ``segments`` has to be
 asked for.  Goal: 90 %.
 """
-        + table(("Requests at once", "Program", "Wall time", "Of what the connections give"), rows)
+        + table(("Requests at once", "Program", "Wall time", "Of what the connections give", "The call alone"), rows)
     )
 
 

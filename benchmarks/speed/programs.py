@@ -81,7 +81,14 @@ class Program:
 def segmented(count: int) -> list[Program]:
     """Those that fetch one file by several requests, so many at once."""
     return [
-        Program("aiodownload", _ours("", str(count)), f"DownloadStrategy(segments={count})", "aiodownload", ""),
+        Program(
+            "aiodownload",
+            _ours("", str(count)),
+            f"DownloadStrategy(segments={count})",
+            "aiodownload",
+            "",
+            tells=True,
+        ),
         Program(
             "aria2c",
             _listed(

@@ -428,16 +428,28 @@ def segments(setting: Setting, tell: Callable[[str], None]) -> dict[str, Any]:
                         continue
                     job = _job(base, names, count, size)
                     try:
-                        runs = [once(program, job, setting.python, wanted, MEMORY).wall for _ in range(3)]
+                        runs = [once(program, job, setting.python, wanted, MEMORY) for _ in range(3)]
                     except RuntimeError as error:
                         rows.append({"program": program.name, "segments": count, "failed": str(error)[:300]})
                         continue
-                    wall = statistics.median(runs)
-                    share = size / wall / (count * each)
-                    rows.append(
-                        {"program": program.name, "segments": count, "wall": wall, "share": share, "runs": runs}
+                    walls = [run.wall for run in runs]
+                    calls = [run.work for run in runs if run.work is not None]
+                    ideal, wall = size / (count * each), statistics.median(walls)
+                    row = {
+                        "program": program.name,
+                        "segments": count,
+                        "wall": wall,
+                        "share": ideal / wall,
+                        "runs": walls,
+                    }
+                    if calls:
+                        row |= {"call": ideal / statistics.median(calls), "calls": calls}
+                    rows.append(row)
+                    alone = f", the call alone {100 * row['call']:.1f} %" if calls else ""
+                    tell(
+                        f"  {count} at once, {program.name}: {wall:.2f} s, {100 * row['share']:.1f} % of {count} x "
+                        f"20 MiB/s{alone}"
                     )
-                    tell(f"  {count} at once, {program.name}: {wall:.2f} s, {100 * share:.1f} % of {count} x 20 MiB/s")
     return {"size": size, "each": each, "rows": rows}
 
 
