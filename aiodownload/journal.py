@@ -126,7 +126,8 @@ class Journal:
         with self._lock, self._telling("open"):
             if self._database is None:
                 self._database = self._connected(make=home is not None)
-                self._patient, self._shared, self._version = True, False, _version(self._database)
+                self._patient, self._tired = True, 0.0
+                self._shared, self._version = False, _version(self._database)
             self._users += 1
             self._shared |= self._users > 1
             try:
